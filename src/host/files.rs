@@ -1,0 +1,80 @@
+//! The few compositions of calls that everyone needs.
+
+use std::path::{Path, PathBuf};
+
+use super::{Errno, Fd, Host, OpenFlags, Result};
+
+/// Reads a whole file.
+///
+/// # Errors
+/// What `open(2)` and `read(2)` give; `EFBIG` for a file of more than `limit` bytes.
+pub fn read_file<H: Host>(host: &mut H, path: &Path, limit: usize) -> Result<Vec<u8>> {
+    let fd = host.open(path, OpenFlags::READ | OpenFlags::NONBLOCK, 0)?;
+    let content = read_to_end(host, fd, limit);
+    let closed = host.close(fd);
+    content.and_then(|bytes| closed.map(|()| bytes))
+}
+
+fn read_to_end<H: Host>(host: &mut H, fd: Fd, limit: usize) -> Result<Vec<u8>> {
+    let size = host.fstat(fd)?.size;
+    if size > limit as u64 {
+        return Err(Errno::EFBIG);
+    }
+    // One byte more than the file has, so that its end is seen without another round.
+    let mut content = vec![0; usize::try_from(size).unwrap_or(limit).max(511) + 1];
+    let mut filled = 0;
+    loop {
+        if filled > limit {
+            return Err(Errno::EFBIG);
+        }
+        if filled == content.len() {
+            content.resize(2 * filled, 0);
+        }
+        match host.read(fd, &mut content[filled..]) {
+            Ok(0) => {
+                content.truncate(filled);
+                return Ok(content);
+            }
+            Ok(count) => filled += count,
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+/// Writes all bytes to a descriptor that waits for room, or to a file.
+///
+/// # Errors
+/// What `write(2)` gives. How many bytes were written before is not told.
+pub fn write_all<H: Host>(host: &mut H, fd: Fd, mut bytes: &[u8]) -> Result<()> {
+    while !bytes.is_empty() {
+        match host.write(fd, bytes) {
+            Ok(0) => return Err(Errno::EIO),
+            Ok(count) => bytes = &bytes[count..],
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+/// Makes a directory that only we may enter, named `prefix` and a random number, in `parent`.
+///
+/// # Errors
+/// What `mkdir(2)` gives, but `EEXIST` only after ten names that were all taken.
+pub fn make_directory_of_ours<H: Host>(
+    host: &mut H,
+    parent: &Path,
+    prefix: &str,
+) -> Result<PathBuf> {
+    let mut tries_left = 10;
+    loop {
+        let path = parent.join(format!("{prefix}{}", host.random()));
+        tries_left -= 1;
+        match host.mkdir(&path, 0o700) {
+            Ok(()) => return Ok(path),
+            Err(Errno::EEXIST) if tries_left > 0 => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
