@@ -1,12 +1,13 @@
 //! The door to the operating system: the trait [`Host`], its plain types, and who stands behind it.
 //!
 //! Nothing in this crate but `host::linux` touches the operating system in any other way. So
-//! whatever is written against [`Host`] runs unchanged on Linux (`LinuxHost`), in the simulated
+//! whatever is written against [`Host`] runs unchanged on Linux ([`LinuxHost`]), in the simulated
 //! kernel of the crate `wavetank-sim`, under a `Recorder`, and against a recorded trace
 //! (`Replayer`).
 
 mod errno;
 mod files;
+mod linux;
 mod types;
 
 use std::ffi::OsString;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 pub use errno::Errno;
 pub use files::{make_directory_of_ours, read_file, write_all};
+pub use linux::LinuxHost;
 pub use types::{
     Command, Exit, ExitStatus, Fd, FileKind, FileStat, Lead, OpenFlags, Pid, Pipe, PollFd, Ready,
     Received, Signal, SpawnError, SpawnStep, Termios, WaitFor, WindowSize,
@@ -190,8 +192,8 @@ pub trait Host {
     fn spawn(&mut self, command: &Command) -> std::result::Result<Pid, SpawnError>;
 
     /// `execve(2)`: this process becomes another program, with the same pid and the same children.
-    /// It returns only when that failed; then nothing has changed. [`Lead`] and death signal are
-    /// left as they are.
+    /// It returns only when that failed; descriptors and directory may then have changed already.
+    /// [`Command::lead`] is not looked at.
     ///
     /// The same as for [`Host::spawn`], but not `Fork`.
     fn exec(&mut self, command: &Command) -> SpawnError;

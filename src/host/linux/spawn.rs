@@ -1,0 +1,236 @@
+//! Starting a child.
+//!
+//! The child is made with `CLONE_VM | CLONE_VFORK`: it borrows our memory, and we stand still until
+//! it has become another program or is gone. Nothing of our memory is copied, and why it failed is
+//! simply left where we read it. Between `clone` and `execve` only plain system calls are made.
+
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::ptr;
+
+use nix::libc::{self, c_char, c_int, c_void};
+
+use super::files::c_string;
+use super::last_errno;
+use crate::host::{Command, Errno, Lead, Pid, Signal, SpawnError, SpawnStep};
+
+unsafe extern "C" {
+    static environ: *const *const c_char;
+}
+
+/// A signal set with these members, real-time ones included.
+pub(super) fn signal_set(signals: &[Signal]) -> libc::sigset_t {
+    // SAFETY: a signal set is plain words, for which zero is valid; sigemptyset makes it one.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        for signal in signals {
+            libc::sigaddset(&raw mut set, signal.0);
+        }
+        set
+    }
+}
+
+/// A command laid out as `execve(2)` wants it, so that the child need not allocate.
+struct Prepared {
+    program: CString,
+    argv: StringArray,
+    env: Option<StringArray>,
+    cwd: Option<CString>,
+    /// Descriptors to be put at 0, 1, 2, …; first moved out of each other's way.
+    fds: Vec<c_int>,
+    parent_death_signal: c_int,
+    parent: c_int,
+    lead: Lead,
+    failure: Option<SpawnError>,
+}
+
+/// Strings, and the null-ended array of pointers to them.
+struct StringArray {
+    _strings: Vec<CString>,
+    pointers: Vec<*const c_char>,
+}
+
+impl StringArray {
+    fn new<S: AsRef<std::ffi::OsStr>>(items: &[S]) -> Result<StringArray, Errno> {
+        let strings =
+            items.iter().map(|item| c_string(item.as_ref())).collect::<Result<Vec<_>, _>>()?;
+        let mut pointers: Vec<_> = strings.iter().map(|string| string.as_ptr()).collect();
+        pointers.push(ptr::null());
+        Ok(StringArray { _strings: strings, pointers })
+    }
+}
+
+impl Prepared {
+    fn new(command: &Command) -> Result<Prepared, SpawnError> {
+        let prepare = || {
+            Ok(Prepared {
+                program: c_string(command.program.as_os_str())?,
+                argv: StringArray::new(&command.argv)?,
+                env: command.env.as_deref().map(StringArray::new).transpose()?,
+                cwd: command
+                    .cwd
+                    .as_ref()
+                    .filter(|path| !path.as_os_str().as_bytes().is_empty())
+                    .map(|path| c_string(path.as_os_str()))
+                    .transpose()?,
+                fds: command.fds.iter().map(|fd| fd.0).collect(),
+                parent_death_signal: command.parent_death_signal.map_or(0, |signal| signal.0),
+                parent: nix::unistd::getpid().as_raw(),
+                lead: command.lead,
+                failure: None,
+            })
+        };
+        prepare().map_err(|errno| SpawnError { step: SpawnStep::Prepare, errno })
+    }
+}
+
+pub(super) fn spawn(command: &Command) -> Result<Pid, SpawnError> {
+    const STACK: usize = 32 * 1024;
+    let mut prepared = Prepared::new(command)?;
+    let mut stack = vec![0_u128; STACK / 16];
+    let all = all_signals();
+    let mut before = signal_set(&[]);
+    // SAFETY: both sets are initialised. No handler of ours may run in the child, which shares our
+    // memory; so nothing is delivered until it has its own dispositions.
+    unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const all, &raw mut before) };
+    // SAFETY: the stack is used by the child alone, downwards from its end, and outlives it as
+    // our memory user, since CLONE_VFORK holds us until execve or exit. `prepared` is written by
+    // the child only while we stand still.
+    let pid = unsafe {
+        libc::clone(
+            child,
+            stack.as_mut_ptr().add(stack.len()).cast(),
+            libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD,
+            (&raw mut prepared).cast(),
+        )
+    };
+    let forked = if pid == -1 { Err(last_errno()) } else { Ok(pid) };
+    // SAFETY: the set is the one that sigprocmask filled in above.
+    unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const before, ptr::null_mut()) };
+    let pid = forked.map_err(|errno| SpawnError { step: SpawnStep::Fork, errno })?;
+    // SAFETY: `prepared` is ours; volatile, because the child wrote behind the compiler's back.
+    match unsafe { (&raw const prepared.failure).read_volatile() } {
+        None => Ok(Pid(pid)),
+        Some(failure) => {
+            // SAFETY: waits for the child that has just ended, so that it leaves no zombie.
+            while unsafe { libc::waitpid(pid, ptr::null_mut(), 0) } == -1
+                && last_errno() == Errno::EINTR
+            {}
+            Err(failure)
+        }
+    }
+}
+
+pub(super) fn exec(command: &Command) -> SpawnError {
+    match Prepared::new(&Command { lead: Lead::Nothing, ..command.clone() }) {
+        // SAFETY: the pointers in a Prepared stay valid as long as it does.
+        Ok(mut prepared) => unsafe { become_program(&mut prepared) },
+        Err(failure) => failure,
+    }
+}
+
+extern "C" fn child(argument: *mut c_void) -> c_int {
+    // SAFETY: the argument is the Prepared that spawn lent us; the parent stands still meanwhile.
+    unsafe {
+        let prepared = &mut *argument.cast::<Prepared>();
+        let failure = become_program(prepared);
+        (&raw mut prepared.failure).write_volatile(Some(failure));
+        libc::_exit(127)
+    }
+}
+
+/// Does everything between `clone` and `execve`, and that. Returns only on failure.
+///
+/// # Safety
+/// The pointers in `prepared` must be valid. Only async-signal-safe calls are made.
+unsafe fn become_program(prepared: &mut Prepared) -> SpawnError {
+    // SAFETY: plain system calls on numbers and on the strings that `prepared` owns.
+    unsafe {
+        if prepared.parent_death_signal != 0
+            && (libc::prctl(libc::PR_SET_PDEATHSIG, prepared.parent_death_signal) == -1
+                || libc::getppid() != prepared.parent)
+        {
+            return failed(SpawnStep::Prepare);
+        }
+        if let Err(errno) = place_descriptors(&mut prepared.fds) {
+            return SpawnError { step: SpawnStep::Prepare, errno };
+        }
+        let led = match prepared.lead {
+            Lead::Nothing => 0,
+            Lead::Group => libc::setpgid(0, 0),
+            Lead::Session => libc::setsid(),
+            Lead::TerminalSession => match libc::setsid() {
+                -1 => -1,
+                _ => libc::ioctl(0, libc::TIOCSCTTY, 0),
+            },
+        };
+        if led == -1 {
+            return failed(SpawnStep::Prepare);
+        }
+        if let Some(cwd) = &prepared.cwd
+            && libc::chdir(cwd.as_ptr()) == -1
+        {
+            return failed(SpawnStep::Chdir);
+        }
+        clean_signals();
+        let env = prepared.env.as_ref().map_or(environ, |env| env.pointers.as_ptr());
+        libc::execve(prepared.program.as_ptr(), prepared.argv.pointers.as_ptr(), env);
+        failed(SpawnStep::Exec)
+    }
+}
+
+fn failed(step: SpawnStep) -> SpawnError {
+    SpawnError { step, errno: last_errno() }
+}
+
+/// Puts the descriptors at 0, 1, 2, …, and marks all others to be closed by `execve`.
+///
+/// # Safety
+/// Changes the descriptor table of the calling process.
+unsafe fn place_descriptors(fds: &mut [c_int]) -> Result<(), Errno> {
+    let count = c_int::try_from(fds.len()).unwrap_or(c_int::MAX);
+    // SAFETY: plain system calls on numbers.
+    unsafe {
+        for fd in &mut *fds {
+            *fd = libc::fcntl(*fd, libc::F_DUPFD_CLOEXEC, count);
+            if *fd == -1 {
+                return Err(last_errno());
+            }
+        }
+        for (number, fd) in (0..).zip(&*fds) {
+            if libc::dup2(*fd, number) == -1 {
+                return Err(last_errno());
+            }
+        }
+        // Before Linux 5.11 there is no such call; then only what is close-on-exec is closed.
+        libc::syscall(libc::SYS_close_range, count, c_int::MAX, libc::CLOSE_RANGE_CLOEXEC);
+    }
+    Ok(())
+}
+
+/// Every signal at its default, and none held back: what a program expects to start with.
+///
+/// # Safety
+/// Changes the signal handling of the calling process.
+unsafe fn clean_signals() {
+    // SAFETY: a zeroed sigaction is SIG_DFL with an empty mask. Signals that cannot be changed
+    // (KILL, STOP, the C library's own) answer EINVAL and need no change.
+    unsafe {
+        let default: libc::sigaction = std::mem::zeroed();
+        for signal in 1..=libc::SIGRTMAX() {
+            libc::sigaction(signal, &raw const default, ptr::null_mut());
+        }
+        let none = signal_set(&[]);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut());
+    }
+}
+
+fn all_signals() -> libc::sigset_t {
+    // SAFETY: a signal set is plain words, for which zero is valid; sigfillset makes it one.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&raw mut set);
+        set
+    }
+}
