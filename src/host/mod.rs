@@ -2,21 +2,29 @@
 //!
 //! Nothing in this crate but `host::linux` touches the operating system in any other way. So
 //! whatever is written against [`Host`] runs unchanged on Linux ([`LinuxHost`]), in the simulated
-//! kernel of the crate `wavetank-sim`, under a `Recorder`, and against a recorded trace
-//! (`Replayer`).
+//! kernel of the crate `wavetank-sim`, under a [`Recorder`], and against a recorded trace
+//! ([`Replayer`]).
 
+mod call;
 mod errno;
 mod files;
 mod linux;
+mod record;
+mod replay;
+mod trace;
 mod types;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use call::{Call, CommandText, Text};
 pub use errno::Errno;
 pub use files::{make_directory_of_ours, read_file, write_all};
 pub use linux::LinuxHost;
+pub use record::Recorder;
+pub use replay::{Divergence, Replayer};
+pub use trace::{Header, Line, Outcome, Redaction, TraceError};
 pub use types::{
     Command, Exit, ExitStatus, Fd, FileKind, FileStat, Lead, OpenFlags, Pid, Pipe, PollFd, Ready,
     Received, Signal, SpawnError, SpawnStep, Termios, WaitFor, WindowSize,

@@ -1,0 +1,237 @@
+//! A call of the host as data: what a trace is made of.
+
+use std::borrow::Cow;
+use std::ffi::OsStr;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use super::{
+    Command, Fd, Lead, OpenFlags, Pid, PollFd, Ready, Signal, Termios, WaitFor, WindowSize,
+};
+
+/// Bytes in a form that is readable, and gives every byte back: UTF-8 stays, `\` is `\\`, and what
+/// is neither printable nor UTF-8 becomes `\xNN`, but for `\n`, `\r` and `\t`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Text(pub Vec<u8>);
+
+impl Text {
+    /// The readable form.
+    #[must_use]
+    pub fn escaped(&self) -> String {
+        let mut text = String::with_capacity(self.0.len());
+        for chunk in self.0.utf8_chunks() {
+            for letter in chunk.valid().chars() {
+                match letter {
+                    '\\' => text.push_str("\\\\"),
+                    '\n' => text.push_str("\\n"),
+                    '\r' => text.push_str("\\r"),
+                    '\t' => text.push_str("\\t"),
+                    control if control.is_ascii_control() => {
+                        text.push_str(&format!("\\x{:02x}", u32::from(control)));
+                    }
+                    other => text.push(other),
+                }
+            }
+            for byte in chunk.invalid() {
+                text.push_str(&format!("\\x{byte:02x}"));
+            }
+        }
+        text
+    }
+
+    /// The bytes that a readable form stands for; `None` if it is not one.
+    #[must_use]
+    pub fn unescape(text: &str) -> Option<Text> {
+        let mut bytes = Vec::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(place) = rest.find('\\') {
+            bytes.extend_from_slice(&rest.as_bytes()[..place]);
+            let code = rest.get(place + 1..)?;
+            let (byte, length) = match code.chars().next()? {
+                '\\' => (b'\\', 1),
+                'n' => (b'\n', 1),
+                'r' => (b'\r', 1),
+                't' => (b'\t', 1),
+                'x' => (u8::from_str_radix(code.get(1..3)?, 16).ok()?, 3),
+                _ => return None,
+            };
+            bytes.push(byte);
+            rest = code.get(length..)?;
+        }
+        bytes.extend_from_slice(rest.as_bytes());
+        Some(Text(bytes))
+    }
+}
+
+impl From<&[u8]> for Text {
+    fn from(bytes: &[u8]) -> Text {
+        Text(bytes.to_vec())
+    }
+}
+
+impl From<&Path> for Text {
+    fn from(path: &Path) -> Text {
+        Text(path.as_os_str().as_bytes().to_vec())
+    }
+}
+
+impl From<&OsStr> for Text {
+    fn from(text: &OsStr) -> Text {
+        Text(text.as_bytes().to_vec())
+    }
+}
+
+impl From<Text> for PathBuf {
+    fn from(text: Text) -> PathBuf {
+        std::ffi::OsString::from_vec(text.0).into()
+    }
+}
+
+impl Serialize for Text {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.escaped())
+    }
+}
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Text, D::Error> {
+        let text = Cow::<'de, str>::deserialize(deserializer)?;
+        Text::unescape(&text).ok_or_else(|| de::Error::custom("a broken escape in a string"))
+    }
+}
+
+/// One call of [`Host`](super::Host) and its arguments, but for the contents of buffers that it
+/// fills. The names are those of the methods.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "call", rename_all = "snake_case", deny_unknown_fields)]
+#[allow(missing_docs, reason = "the fields are the arguments that the methods document")]
+pub enum Call {
+    Open { path: Text, flags: OpenFlags, mode: u32 },
+    Close { fd: Fd },
+    Read { fd: Fd, len: usize },
+    Write { fd: Fd, bytes: Text },
+    Splice { from: Fd, to: Fd, len: usize },
+    Pipe { flags: OpenFlags },
+    SetNonblocking { fd: Fd, on: bool },
+    Unread { fd: Fd },
+    Stat { path: Text },
+    Fstat { fd: Fd },
+    Fchown { fd: Fd, uid: u32, gid: u32 },
+    Fchmod { fd: Fd, mode: u32 },
+    Rename { from: Text, to: Text },
+    Unlink { path: Text },
+    Mkdir { path: Text, mode: u32 },
+    Rmdir { path: Text },
+    Mkfifo { path: Text, mode: u32 },
+    Symlink { target: Text, path: Text },
+    Readlink { path: Text },
+    List { path: Text },
+    UnlockPty { master: Fd },
+    PtyNumber { master: Fd },
+    OpenPtyPeer { master: Fd },
+    WindowSize { terminal: Fd },
+    SetWindowSize { terminal: Fd, size: WindowSize },
+    TerminalAttributes { terminal: Fd },
+    SetTerminalAttributes { terminal: Fd, attributes: Termios },
+    Spawn(Box<CommandText>),
+    Exec(Box<CommandText>),
+    Wait { target: WaitFor, block: bool },
+    Kill { pid: Pid, signal: Signal },
+    Pid,
+    BecomeSubreaper,
+    Signals { signals: Vec<Signal> },
+    ReadSignal { fd: Fd },
+    Poll { fds: Vec<(Fd, Ready)>, timeout: Option<Duration> },
+    Now,
+    WallClock,
+    Socket,
+    Bind { socket: Fd, path: Text },
+    Listen { socket: Fd, backlog: u32 },
+    Accept { socket: Fd },
+    Connect { socket: Fd, path: Text },
+    Send { socket: Fd, bytes: Text, fds: Vec<Fd> },
+    Receive { socket: Fd, len: usize },
+    CurrentDir,
+    Environment,
+    Random,
+}
+
+impl Call {
+    pub(super) fn poll(fds: &[PollFd], timeout: Option<Duration>) -> Call {
+        let questions = fds.iter().map(|question| (question.fd, question.interest)).collect();
+        Call::Poll { fds: questions, timeout }
+    }
+}
+
+/// A [`Command`] in its readable form.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "the fields are those of Command")]
+pub struct CommandText {
+    pub program: Text,
+    pub argv: Vec<Text>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub env: Option<Vec<Text>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cwd: Option<Text>,
+    pub fds: Vec<Fd>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent_death_signal: Option<Signal>,
+    pub lead: Lead,
+}
+
+impl From<&Command> for Box<CommandText> {
+    fn from(command: &Command) -> Box<CommandText> {
+        let texts = |items: &[std::ffi::OsString]| {
+            items.iter().map(|item| Text::from(item.as_os_str())).collect()
+        };
+        Box::new(CommandText {
+            program: command.program.as_path().into(),
+            argv: texts(&command.argv),
+            env: command.env.as_deref().map(texts),
+            cwd: command.cwd.as_deref().map(Text::from),
+            fds: command.fds.clone(),
+            parent_death_signal: command.parent_death_signal,
+            lead: command.lead,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case(b"plain", "plain")]
+    #[case(b"two\r\nlines\t", "two\\r\\nlines\\t")]
+    #[case(b"back\\slash", "back\\\\slash")]
+    #[case(b"\0\x1b\x7f", "\\x00\\x1b\\x7f")]
+    #[case("schön".as_bytes(), "schön")]
+    #[case(b"half \xc3", "half \\xc3")]
+    fn bytes_survive_their_readable_form(#[case] bytes: &[u8], #[case] readable: &str) {
+        let text = Text::from(bytes);
+        assert_eq!(text.escaped(), readable);
+        assert_eq!(Text::unescape(readable), Some(text));
+    }
+
+    #[test]
+    fn every_byte_survives() {
+        let all: Vec<u8> = (0..=255).collect();
+        assert_eq!(Text::unescape(&Text(all.clone()).escaped()), Some(Text(all)));
+    }
+
+    #[rstest]
+    #[case("\\")]
+    #[case("\\q")]
+    #[case("\\x1")]
+    #[case("\\xzz")]
+    #[case("\\x1ü")]
+    fn a_broken_escape_is_told(#[case] text: &str) {
+        assert_eq!(Text::unescape(text), None);
+    }
+}

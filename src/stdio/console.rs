@@ -1,0 +1,195 @@
+//! Terminals: made here and named to the runtime, or made by the runtime and sent here.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::Owner;
+use crate::Error;
+use crate::host::{self, Errno, Fd, Host, OpenFlags, WindowSize};
+
+/// Longest path of a socket (`unix(7)`).
+const SOCKET_PATH_MAX: usize = 107;
+
+/// The master of a process's terminal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pty {
+    /// The master.
+    pub master: Fd,
+    /// Our own slave. While it is open, the terminal is not hung up when the process has it closed
+    /// for a moment; once it is closed, the master ends with the last process that has it open.
+    pub slave: Option<Fd>,
+}
+
+impl Pty {
+    /// Makes a terminal that belongs to `owner`, and gives its path with it.
+    ///
+    /// # Errors
+    /// What the calls give; nothing stays open.
+    pub fn create<H: Host>(host: &mut H, owner: Owner) -> Result<(Pty, PathBuf), Error> {
+        let flags =
+            OpenFlags::READ | OpenFlags::WRITE | OpenFlags::NOCTTY | OpenFlags::NONBLOCK;
+        let multiplexer = Path::new("/dev/ptmx");
+        let master = host
+            .open(multiplexer, flags, 0)
+            .map_err(|errno| Error::system("open", multiplexer.display(), errno))?;
+        let mut pty = Pty { master, slave: None };
+        match pty.prepare(host, owner) {
+            Ok(number) => Ok((pty, PathBuf::from(format!("/dev/pts/{number}")))),
+            Err(errno) => {
+                pty.close(host);
+                Err(Error::system("prepare", "a new terminal", errno))
+            }
+        }
+    }
+
+    fn prepare<H: Host>(&mut self, host: &mut H, owner: Owner) -> host::Result<u32> {
+        host.unlock_pty(self.master)?;
+        let number = host.pty_number(self.master)?;
+        let slave = host.open_pty_peer(self.master)?;
+        self.slave = Some(slave);
+        owner.give(host, slave)?;
+        host.fchmod(slave, 0o600)?;
+        Ok(number)
+    }
+
+    /// Takes a master that a runtime sent.
+    pub fn adopt<H: Host>(host: &mut H, master: Fd) -> Result<Pty, Error> {
+        match host.set_nonblocking(master, true).and_then(|()| host.window_size(master)) {
+            // Where this fails, the terminal works all the same, but for moments without a slave.
+            Ok(_) => Ok(Pty { master, slave: host.open_pty_peer(master).ok() }),
+            Err(errno) => {
+                let _ = host.close(master);
+                Err(Error::system("use", "the console that the runtime sent", errno))
+            }
+        }
+    }
+
+    /// Sets the window's size.
+    ///
+    /// # Errors
+    /// What [`Host::set_window_size`] gives.
+    pub fn resize<H: Host>(&self, host: &mut H, size: WindowSize) -> host::Result<()> {
+        host.set_window_size(self.master, size)
+    }
+
+    /// Closes our slave.
+    pub fn let_go<H: Host>(&mut self, host: &mut H) {
+        if let Some(slave) = self.slave.take() {
+            let _ = host.close(slave);
+        }
+    }
+
+    /// Closes all of it: whoever still has the terminal is hung up.
+    pub fn close<H: Host>(mut self, host: &mut H) {
+        self.let_go(host);
+        let _ = host.close(self.master);
+    }
+}
+
+/// The socket at which a runtime delivers a console (`--console-socket`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConsoleSocket {
+    directory: PathBuf,
+    listener: Fd,
+    connections: Vec<Fd>,
+}
+
+impl ConsoleSocket {
+    /// Listens in a new directory of ours below `$TMPDIR`, or below `/tmp` where that is not set or
+    /// too long.
+    ///
+    /// # Errors
+    /// What the calls give; nothing is left behind.
+    pub fn listen<H: Host>(host: &mut H, env: &[OsString]) -> Result<ConsoleSocket, Error> {
+        let parent = temp_dir(env);
+        let directory = host::make_directory_of_ours(host, &parent, "pty")
+            .map_err(|errno| Error::system("mkdir", parent.join("pty*").display(), errno))?;
+        let path = directory.join("pty.sock");
+        let listener = match host.socket() {
+            Ok(listener) => listener,
+            Err(errno) => {
+                let _ = host.rmdir(&directory);
+                return Err(Error::system("socket", path.display(), errno));
+            }
+        };
+        let socket = ConsoleSocket { directory, listener, connections: Vec::new() };
+        let listening = host
+            .bind(listener, &path)
+            .and_then(|()| host.listen(listener, 1))
+            .and_then(|()| host.set_nonblocking(listener, true));
+        match listening {
+            Ok(()) => Ok(socket),
+            Err(errno) => {
+                socket.close(host);
+                Err(Error::system("bind", path.display(), errno))
+            }
+        }
+    }
+
+    /// Where the runtime has to connect to.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        self.directory.join("pty.sock")
+    }
+
+    /// The descriptors whose readiness calls for [`ConsoleSocket::receive`].
+    pub fn descriptors(&self) -> impl Iterator<Item = Fd> {
+        std::iter::once(self.listener).chain(self.connections.iter().copied())
+    }
+
+    /// Takes the console, if it has come. Whoever connects and closes again changes nothing.
+    pub fn receive<H: Host>(&mut self, host: &mut H) -> Option<Fd> {
+        while let Ok(connection) = host.accept(self.listener) {
+            match host.set_nonblocking(connection, true) {
+                Ok(()) => self.connections.push(connection),
+                Err(_) => drop(host.close(connection)),
+            }
+        }
+        for connection in std::mem::take(&mut self.connections) {
+            let mut name = [0; 256];
+            let received = loop {
+                match host.receive(connection, &mut name) {
+                    Err(Errno::EINTR) => {}
+                    other => break other,
+                }
+            };
+            match received {
+                Ok(message) if message.fds.is_empty() && message.len > 0 => {
+                    self.connections.push(connection);
+                }
+                Err(Errno::EAGAIN) => self.connections.push(connection),
+                Ok(message) if !message.fds.is_empty() => {
+                    let _ = host.close(connection);
+                    message.fds[1..].iter().for_each(|fd| drop(host.close(*fd)));
+                    return Some(message.fds[0]);
+                }
+                Ok(_) | Err(_) => drop(host.close(connection)),
+            }
+        }
+        None
+    }
+
+    /// Closes the socket and removes it with its directory.
+    pub fn close<H: Host>(self, host: &mut H) {
+        for fd in self.descriptors() {
+            let _ = host.close(fd);
+        }
+        let _ = host.unlink(&self.path());
+        let _ = host.rmdir(&self.directory);
+    }
+}
+
+fn temp_dir(env: &[OsString]) -> PathBuf {
+    // "/pty", twenty digits, "/pty.sock"
+    let room = SOCKET_PATH_MAX - 4 - 20 - 9;
+    env.iter()
+        .find_map(|entry| entry.as_bytes().strip_prefix(b"TMPDIR="))
+        .filter(|value| !value.is_empty() && value.len() <= room)
+        .map_or_else(
+            || PathBuf::from("/tmp"),
+            |value| PathBuf::from(std::ffi::OsStr::from_bytes(value)),
+        )
+}

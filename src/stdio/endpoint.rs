@@ -1,0 +1,109 @@
+//! The outer ends: the fifos, or other files, that a client gave for a process's streams.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+use crate::host::{Errno, Fd, FileKind, Host, OpenFlags, Ready};
+
+/// Where a process's input comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Input {
+    /// What is read.
+    pub source: Fd,
+    /// Our own write end of a fifo: as long as it is open, a client that goes away does not end
+    /// the input.
+    pub closer: Option<Fd>,
+}
+
+impl Input {
+    /// Opens the path, without waiting for anybody: first to read, then, if it is a fifo, to write.
+    ///
+    /// # Errors
+    /// What `open(2)` gives for reading.
+    pub fn open<H: Host>(host: &mut H, path: &Path) -> Result<Input, Error> {
+        let failed = |errno| Error::system("open", path.display(), errno);
+        let source = host
+            .open(path, OpenFlags::READ | OpenFlags::NONBLOCK | OpenFlags::NOCTTY, 0)
+            .map_err(failed)?;
+        let closer = if is_fifo(host, source) {
+            host.open(path, OpenFlags::WRITE | OpenFlags::NONBLOCK, 0).ok()
+        } else {
+            None
+        };
+        Ok(Input { source, closer })
+    }
+
+    /// Closes our write end: the input ends once no client has the fifo open either.
+    pub fn close_writer<H: Host>(&mut self, host: &mut H) {
+        if let Some(closer) = self.closer.take() {
+            let _ = host.close(closer);
+        }
+    }
+
+    /// Closes both ends.
+    pub fn close<H: Host>(mut self, host: &mut H) {
+        self.close_writer(host);
+        let _ = host.close(self.source);
+    }
+}
+
+/// Where a process's output goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    /// What is written.
+    pub sink: Fd,
+    /// Our own read end of a fifo, never read: as long as it is open, a reader that goes away is no
+    /// error, and what it has not read waits for the next.
+    pub keeper: Option<Fd>,
+}
+
+impl Output {
+    /// Opens the path, without waiting for anybody. A plain file is appended to.
+    ///
+    /// # Errors
+    /// What `open(2)` gives for writing.
+    pub fn open<H: Host>(host: &mut H, path: &Path) -> Result<Output, Error> {
+        let failed = |errno| Error::system("open", path.display(), errno);
+        let common = OpenFlags::NONBLOCK | OpenFlags::NOCTTY;
+        let reader = match host.open(path, OpenFlags::READ | common, 0) {
+            Ok(reader) => Some(reader),
+            Err(Errno::EACCES | Errno::ENXIO) => None,
+            Err(errno) => return Err(failed(errno)),
+        };
+        let keeper = reader.filter(|reader| is_fifo(host, *reader));
+        let appending = if keeper.is_some() { OpenFlags::empty() } else { OpenFlags::APPEND };
+        let sink = host.open(path, OpenFlags::WRITE | common | appending, 0);
+        if let Some(unused) = reader.filter(|_| keeper.is_none() || sink.is_err()) {
+            let _ = host.close(unused);
+        }
+        Ok(Output { sink: sink.map_err(failed)?, keeper })
+    }
+
+    /// Closes both ends, and tells how many bytes were lost: those in a fifo that nobody else has
+    /// open to read.
+    pub fn close<H: Host>(self, host: &mut H) -> usize {
+        let unread = match self.keeper {
+            Some(keeper) => {
+                let _ = host.close(keeper);
+                host.unread(self.sink).unwrap_or(0)
+            }
+            None => 0,
+        };
+        let lost = if unread > 0 && has_no_reader(host, self.sink) { unread } else { 0 };
+        let _ = host.close(self.sink);
+        lost
+    }
+}
+
+fn is_fifo<H: Host>(host: &mut H, fd: Fd) -> bool {
+    host.fstat(fd).is_ok_and(|stat| stat.kind == FileKind::Fifo)
+}
+
+/// A pipe that nobody reads reports `POLLERR` at its write end (`poll(2)`).
+fn has_no_reader<H: Host>(host: &mut H, sink: Fd) -> bool {
+    let mut question = [crate::host::PollFd::new(sink, Ready::WRITE)];
+    let answered = host.poll(&mut question, Some(std::time::Duration::ZERO));
+    answered.is_ok() && question[0].ready.contains(Ready::ERROR)
+}

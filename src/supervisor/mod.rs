@@ -1,0 +1,206 @@
+//! The children of a shim: runtimes, and the containers' processes that they leave to it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::host::{Command, Errno, ExitStatus, Host, Pid, Signal, SpawnError, WaitFor};
+
+/// Knows every child that matters by its role `R`; every other one is reaped and forgotten.
+///
+/// While a runtime is making a process, children that are not known are left as they are: one of
+/// them may be that process, ended already. A zombie keeps its pid, so the number in the pid file
+/// means this one and no other. Only then is it known, and waited for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Supervisor<R> {
+    children: BTreeMap<Pid, Child<R>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Child<R> {
+    role: R,
+    makes_process: bool,
+    /// When it is killed for not having ended ([`Host::now`]).
+    deadline: Option<Duration>,
+}
+
+/// A child that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended<R> {
+    /// Its role.
+    pub role: R,
+    /// Its pid, which may be another process's by now.
+    pub pid: Pid,
+    /// How it ended.
+    pub status: ExitStatus,
+}
+
+impl<R> Default for Supervisor<R> {
+    fn default() -> Supervisor<R> {
+        Supervisor { children: BTreeMap::new() }
+    }
+}
+
+/// What a child is started for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Errand<R> {
+    /// Its role.
+    pub role: R,
+    /// Whether a process that outlives it comes of it.
+    pub makes_process: bool,
+    /// When it is killed for not having ended ([`Host::now`]).
+    pub deadline: Option<Duration>,
+}
+
+impl<R: Copy> Supervisor<R> {
+    /// Starts a child.
+    ///
+    /// # Errors
+    /// What [`Host::spawn`] gives.
+    pub fn spawn<H: Host>(
+        &mut self,
+        host: &mut H,
+        command: &Command,
+        errand: Errand<R>,
+    ) -> Result<Pid, SpawnError> {
+        let pid = host.spawn(command)?;
+        let Errand { role, makes_process, deadline } = errand;
+        self.children.insert(pid, Child { role, makes_process, deadline });
+        Ok(pid)
+    }
+
+    /// Takes charge of a process that a runtime has left to us; its end is told by the next
+    /// [`Supervisor::reap`], also if it has come already.
+    ///
+    /// # Errors
+    /// `ECHILD`: the process is not our child.
+    pub fn adopt<H: Host>(&mut self, host: &mut H, pid: Pid, role: R) -> Result<Option<Ended<R>>, Errno> {
+        match host.wait(WaitFor::Pid(pid), false)? {
+            Some(exit) => Ok(Some(Ended { role, pid, status: exit.status })),
+            None => {
+                self.children.insert(pid, Child { role, makes_process: false, deadline: None });
+                Ok(None)
+            }
+        }
+    }
+
+    /// Reaps whoever has ended, and tells of those that matter.
+    pub fn reap<H: Host>(&mut self, host: &mut H) -> Vec<Ended<R>> {
+        let mut ended = Vec::new();
+        if self.children.values().any(|child| child.makes_process) {
+            let known: Vec<Pid> = self.children.keys().copied().collect();
+            for pid in known {
+                self.reap_next(host, WaitFor::Pid(pid), &mut ended);
+            }
+        } else {
+            while self.reap_next(host, WaitFor::Any, &mut ended) {}
+        }
+        ended
+    }
+
+    fn reap_next<H: Host>(
+        &mut self,
+        host: &mut H,
+        target: WaitFor,
+        ended: &mut Vec<Ended<R>>,
+    ) -> bool {
+        let Ok(Some(exit)) = host.wait(target, false) else { return false };
+        if let Some(child) = self.children.remove(&exit.pid) {
+            ended.push(Ended { role: child.role, pid: exit.pid, status: exit.status });
+        }
+        true
+    }
+
+    /// Kills every child whose deadline has come. Their ends are told as any other.
+    pub fn kill_overdue<H: Host>(&mut self, host: &mut H, now: Duration) -> Vec<R> {
+        let mut overdue = Vec::new();
+        for (pid, child) in &mut self.children {
+            if child.deadline.is_some_and(|deadline| deadline <= now) {
+                child.deadline = None;
+                // A child that has ended and is not reaped yet takes the signal, too.
+                let _ = host.kill(*pid, Signal::KILL);
+                overdue.push(child.role);
+            }
+        }
+        overdue
+    }
+
+    /// The next deadline.
+    #[must_use]
+    pub fn due(&self) -> Option<Duration> {
+        self.children.values().filter_map(|child| child.deadline).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::{Exit, MockHost};
+
+    fn exit(pid: i32, code: i32) -> Exit {
+        Exit { pid: Pid(pid), status: ExitStatus::Code(code) }
+    }
+
+    fn errand(role: char, makes_process: bool) -> Errand<char> {
+        Errand { role, makes_process, deadline: Some(Duration::from_secs(5)) }
+    }
+
+    #[test]
+    fn while_a_process_is_being_made_only_known_children_are_waited_for() {
+        let mut host = MockHost::new();
+        host.expect_spawn().returning(|_| Ok(Pid(7)));
+        host.expect_wait()
+            .withf(|target, block| *target == WaitFor::Pid(Pid(7)) && !block)
+            .once()
+            .returning(|_, _| Ok(Some(exit(7, 0))));
+        let mut supervisor = Supervisor::default();
+        supervisor.spawn(&mut host, &Command::default(), errand('r', true)).unwrap();
+        let ended = supervisor.reap(&mut host);
+        assert_eq!(ended, [Ended { role: 'r', pid: Pid(7), status: ExitStatus::Code(0) }]);
+        assert_eq!(supervisor.due(), None);
+    }
+
+    #[test]
+    fn orphans_are_reaped_and_not_told_of() {
+        let mut host = MockHost::new();
+        let mut exits = vec![Err(Errno::ECHILD), Ok(Some(exit(9, 1))), Ok(Some(exit(8, 0)))];
+        host.expect_spawn().returning(|_| Ok(Pid(9)));
+        host.expect_wait().times(3).returning(move |_, _| exits.pop().unwrap());
+        let mut supervisor = Supervisor::default();
+        supervisor.spawn(&mut host, &Command::default(), errand('d', false)).unwrap();
+        let ended = supervisor.reap(&mut host);
+        assert_eq!(ended, [Ended { role: 'd', pid: Pid(9), status: ExitStatus::Code(1) }]);
+    }
+
+    #[test]
+    fn a_process_that_is_not_our_child_is_not_adopted() {
+        let mut host = MockHost::new();
+        host.expect_wait().returning(|_, _| Err(Errno::ECHILD));
+        let adopted = Supervisor::default().adopt(&mut host, Pid(1), 'c');
+        assert_eq!(adopted, Err(Errno::ECHILD));
+    }
+
+    #[test]
+    fn a_process_that_ended_before_it_was_known_is_told_of() {
+        let mut host = MockHost::new();
+        host.expect_wait().returning(|_, _| Ok(Some(exit(12, 3))));
+        let adopted = Supervisor::default().adopt(&mut host, Pid(12), 'c').unwrap();
+        assert_eq!(adopted, Some(Ended { role: 'c', pid: Pid(12), status: ExitStatus::Code(3) }));
+    }
+
+    #[test]
+    fn overdue_children_are_killed_once() {
+        let mut host = MockHost::new();
+        host.expect_spawn().returning(|_| Ok(Pid(7)));
+        host.expect_kill()
+            .withf(|pid, signal| *pid == Pid(7) && *signal == Signal::KILL)
+            .once()
+            .returning(|_, _| Ok(()));
+        let mut supervisor = Supervisor::default();
+        supervisor.spawn(&mut host, &Command::default(), errand('r', true)).unwrap();
+        assert_eq!(supervisor.kill_overdue(&mut host, Duration::from_secs(4)), []);
+        assert_eq!(supervisor.kill_overdue(&mut host, Duration::from_secs(5)), ['r']);
+        assert_eq!(supervisor.kill_overdue(&mut host, Duration::from_secs(6)), []);
+    }
+}
