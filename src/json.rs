@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 /// A struct that is read from a JSON object, field by field.
 pub(crate) trait Fields: Default {
@@ -29,11 +29,6 @@ impl<'de, A: MapAccess<'de>> Value<'_, A> {
     /// Skips the value.
     pub(crate) fn skip(self) -> Result<(), A::Error> {
         self.0.next_value::<IgnoredAny>().map(drop)
-    }
-
-    /// An error about the value.
-    pub(crate) fn error<T>(self, reason: impl fmt::Display) -> Result<T, A::Error> {
-        Err(A::Error::custom(reason))
     }
 }
 

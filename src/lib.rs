@@ -2,8 +2,13 @@
 //!
 //! `ARCHITECTURE.md` is the map.
 
+pub mod classic;
+pub mod files;
 pub mod host;
 pub mod oci;
+pub mod process;
+pub mod stdio;
+pub mod supervisor;
 
 mod error;
 mod json;

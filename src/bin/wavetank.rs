@@ -1,1 +1,2 @@
+//! Runs a process under the shim.
 fn main() {}

@@ -32,16 +32,19 @@ pub fn main<H: Host>(host: &mut H, argv: &[OsString]) -> i32 {
         Ok(arguments) => match start::start(host, arguments) {
             Ok(mut shim) => shim.run(host),
             Err(start::Failure::Logged) => 1,
-            Err(start::Failure::Unlogged(error)) => {
-                tell(host, &format!("containerd-shim: {error}\n"));
-                USAGE
-            }
+            Err(start::Failure::Unlogged(error)) => refuse(host, &error.to_string()),
         },
         Err(usage) => {
             tell(host, &usage);
             USAGE
         }
     }
+}
+
+/// Says why the program cannot even begin, and gives the exit code for that.
+pub fn refuse<H: Host>(host: &mut H, reason: &str) -> i32 {
+    tell(host, &format!("containerd-shim: {reason}\n"));
+    USAGE
 }
 
 fn tell<H: Host>(host: &mut H, text: &str) {

@@ -34,7 +34,8 @@ impl Options {
     pub fn from_env(env: &[OsString]) -> Result<Options, Error> {
         let value = |name: &str| {
             let prefix = format!("{name}=");
-            let value = env.iter().find_map(|entry| entry.as_bytes().strip_prefix(prefix.as_bytes()));
+            let value =
+                env.iter().find_map(|entry| entry.as_bytes().strip_prefix(prefix.as_bytes()));
             value.filter(|value| !value.is_empty()).map(String::from_utf8_lossy)
         };
         let duration = |name| {

@@ -140,8 +140,10 @@ mod tests {
         streams: StreamPaths { stdin: "/i".to_owned(), ..StreamPaths::default() },
         ..ProcessFile::default()
     })]
-    #[case(r#"{"terminal":null,"runtimeArgs":null,"checkpoint":null,"rootUID":null}"#,
-        ProcessFile::default())]
+    #[case(
+        r#"{"terminal":null,"runtimeArgs":null,"checkpoint":null,"rootUID":null}"#,
+        ProcessFile::default()
+    )]
     #[case(r#"{"runtimeArgs":["a",null]}"#, ProcessFile {
         runtime_args: vec!["a".to_owned(), String::new()],
         ..ProcessFile::default()
@@ -191,12 +193,20 @@ mod tests {
 
     #[rstest]
     #[case(false, None, Dialect::Start)]
-    #[case(false, Some(&b"{\"bundle\":\"b\",\"runtime\":\"runc\"}"[..]), Dialect::Start)]
-    #[case(false, Some(b"{\"bundle\":\"b\",\"shim\":\"/usr/bin/containerd-shim\"}"), Dialect::Create)]
+    #[case(false, Some("{\"bundle\":\"b\",\"runtime\":\"runc\"}"), Dialect::Start)]
+    #[case(
+        false,
+        Some("{\"bundle\":\"b\",\"shim\":\"/usr/bin/containerd-shim\"}"),
+        Dialect::Create
+    )]
     #[case(true, None, Dialect::Create)]
-    #[case(false, Some(b"{\"shim\":\"x\""), Dialect::Start)]
-    fn dialects(#[case] console_size: bool, #[case] state: Option<&[u8]>, #[case] expected: Dialect) {
+    #[case(false, Some("{\"shim\":\"x\""), Dialect::Start)]
+    fn dialects(
+        #[case] console_size: bool,
+        #[case] state: Option<&str>,
+        #[case] expected: Dialect,
+    ) {
         let process = ProcessFile { has_console_size: console_size, ..ProcessFile::default() };
-        assert_eq!(detect_dialect(&process, state), expected);
+        assert_eq!(detect_dialect(&process, state.map(str::as_bytes)), expected);
     }
 }

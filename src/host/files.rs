@@ -2,20 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Errno, Fd, Host, OpenFlags, Result};
+use super::{Errno, Fd, Host, Result};
 
-/// Reads a whole file.
+/// Reads an open file from where it is to its end.
 ///
 /// # Errors
-/// What `open(2)` and `read(2)` give; `EFBIG` for a file of more than `limit` bytes.
-pub fn read_file<H: Host>(host: &mut H, path: &Path, limit: usize) -> Result<Vec<u8>> {
-    let fd = host.open(path, OpenFlags::READ | OpenFlags::NONBLOCK, 0)?;
-    let content = read_to_end(host, fd, limit);
-    let closed = host.close(fd);
-    content.and_then(|bytes| closed.map(|()| bytes))
-}
-
-fn read_to_end<H: Host>(host: &mut H, fd: Fd, limit: usize) -> Result<Vec<u8>> {
+/// What `read(2)` gives; `EFBIG` if there are more than `limit` bytes.
+pub fn read_to_end<H: Host>(host: &mut H, fd: Fd, limit: usize) -> Result<Vec<u8>> {
     let size = host.fstat(fd)?.size;
     if size > limit as u64 {
         return Err(Errno::EFBIG);
@@ -56,6 +49,14 @@ pub fn write_all<H: Host>(host: &mut H, fd: Fd, mut bytes: &[u8]) -> Result<()> 
         }
     }
     Ok(())
+}
+
+/// Closes descriptors that are done with. What `close(2)` still has to say then is of no use to
+/// anybody; they are gone in any case.
+pub fn close_all<H: Host>(host: &mut H, fds: impl IntoIterator<Item = Fd>) {
+    for fd in fds {
+        let _ = host.close(fd);
+    }
 }
 
 /// Makes a directory that only we may enter, named `prefix` and a random number, in `parent`.

@@ -20,9 +20,9 @@ use std::time::Duration;
 
 pub use call::{Call, CommandText, Text};
 pub use errno::Errno;
-pub use files::{make_directory_of_ours, read_file, write_all};
+pub use files::{close_all, make_directory_of_ours, read_to_end, write_all};
 pub use linux::LinuxHost;
-pub use record::Recorder;
+pub use record::{Recorder, recording};
 pub use replay::{Divergence, Replayer};
 pub use trace::{Header, Line, Outcome, Redaction, TraceError};
 pub use types::{

@@ -1,7 +1,8 @@
 //! A host that writes down what passes through it.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -34,6 +35,34 @@ enum Content {
     Io,
     /// A `process.json`, whose environment may be secret.
     Process,
+}
+
+/// Does as the environment asks: with `WAVETANK_RECORD=FILE` every call is recorded into that file,
+/// but for what `WAVETANK_RECORD_REDACT` names (`env`, `io`). `None` if nothing is asked for.
+///
+/// # Errors
+/// Why what is asked for cannot be done.
+pub fn recording<H: Host>(
+    mut host: H,
+    program: &str,
+    args: &[OsString],
+) -> std::result::Result<Option<Recorder<H>>, String> {
+    let env = host.environment();
+    let value = |name: &str| {
+        let of_that_name = |entry: &OsString| {
+            let value = entry.as_bytes().strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
+            (!value.is_empty()).then(|| OsStr::from_bytes(value).to_owned())
+        };
+        env.iter().find_map(of_that_name)
+    };
+    let Some(file) = value("WAVETANK_RECORD") else { return Ok(None) };
+    let words = value("WAVETANK_RECORD_REDACT").unwrap_or_default();
+    let redaction = Redaction::parse(&words.to_string_lossy())
+        .map_err(|reason| format!("WAVETANK_RECORD_REDACT: {reason}"))?;
+    let file = PathBuf::from(file);
+    Recorder::new(host, &file, program, args, redaction)
+        .map(Some)
+        .map_err(|errno| format!("open {}: {errno}", file.display()))
 }
 
 impl<H: Host> Recorder<H> {

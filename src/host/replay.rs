@@ -261,7 +261,8 @@ impl Host for Replayer {
         let mut answers = found.iter().peekable();
         for question in fds.iter_mut() {
             let possible = question.interest | unasked;
-            let answer = answers.next_if(|(fd, ready)| *fd == question.fd && possible.contains(*ready));
+            let answer =
+                answers.next_if(|(fd, ready)| *fd == question.fd && possible.contains(*ready));
             question.ready = answer.map_or(Ready::empty(), |(_, ready)| *ready);
         }
         Ok(found.len())

@@ -188,8 +188,16 @@ mod tests {
     #[case("{}", 1, "missing field")]
     #[case("{\"wavetank_trace\":99,\"program\":\"p\",\"args\":[]}", 1, "version 99")]
     #[case("{\"wavetank_trace\":1,\"program\":\"p\",\"args\":[]}\nnonsense", 2, "expected")]
-    #[case("{\"wavetank_trace\":1,\"program\":\"p\",\"args\":[]}\n{\"call\":\"fly\",\"ok\":1}", 2, "fly")]
-    fn a_broken_trace_names_its_line(#[case] text: &str, #[case] line: usize, #[case] reason: &str) {
+    #[case(
+        "{\"wavetank_trace\":1,\"program\":\"p\",\"args\":[]}\n{\"call\":\"fly\",\"ok\":1}",
+        2,
+        "fly"
+    )]
+    fn a_broken_trace_names_its_line(
+        #[case] text: &str,
+        #[case] line: usize,
+        #[case] reason: &str,
+    ) {
         let error = parse(text).unwrap_err();
         assert_eq!(error.line, line);
         assert!(error.reason.contains(reason), "{error}");

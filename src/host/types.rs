@@ -218,8 +218,7 @@ impl Termios {
 impl Termios {
     /// `IGNBRK|BRKINT|PARMRK|ISTRIP|INLCR|IGNCR|ICRNL|IXON`.
     const COOKED_INPUT: u32 = 0o1 | 0o2 | 0o10 | 0o40 | 0o100 | 0o200 | Self::ICRNL | Self::IXON;
-    const COOKED_LOCAL: u32 =
-        Self::ECHO | Self::ECHONL | Self::ICANON | Self::ISIG | Self::IEXTEN;
+    const COOKED_LOCAL: u32 = Self::ECHO | Self::ECHONL | Self::ICANON | Self::ISIG | Self::IEXTEN;
     const CSIZE_AND_PARENB: u32 = 0o60 | 0o400;
     const CS8: u32 = 0o60;
 

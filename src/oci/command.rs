@@ -271,9 +271,18 @@ mod tests {
     }
 
     #[rstest]
-    #[case(Dialect::Start, "restore --image-path /i --shell-job --tcp-established --ext-unix-sk --no-pivot -d")]
-    #[case(Dialect::Create, "restore -d --image-path /i --work-path /i/criu.work/restore-1970-01-01T00:00:01.5Z --shell-job --tcp-established --ext-unix-sk --no-pivot --empty-ns network")]
-    #[case(Dialect::Run, "restore --image-path /i --shell-job --tcp-established --ext-unix-sk --no-pivot -d --empty-ns network")]
+    #[case(
+        Dialect::Start,
+        "restore --image-path /i --shell-job --tcp-established --ext-unix-sk --no-pivot -d"
+    )]
+    #[case(
+        Dialect::Create,
+        "restore -d --image-path /i --work-path /i/criu.work/restore-1970-01-01T00:00:01.5Z --shell-job --tcp-established --ext-unix-sk --no-pivot --empty-ns network"
+    )]
+    #[case(
+        Dialect::Run,
+        "restore --image-path /i --shell-job --tcp-established --ext-unix-sk --no-pivot -d --empty-ns network"
+    )]
     fn restoring(#[case] dialect: Dialect, #[case] expected: &str) {
         let runtime = Runtime { no_pivot: true, ..runtime(dialect) };
         let checkpoint = Checkpoint {

@@ -29,8 +29,7 @@ impl Pty {
     /// # Errors
     /// What the calls give; nothing stays open.
     pub fn create<H: Host>(host: &mut H, owner: Owner) -> Result<(Pty, PathBuf), Error> {
-        let flags =
-            OpenFlags::READ | OpenFlags::WRITE | OpenFlags::NOCTTY | OpenFlags::NONBLOCK;
+        let flags = OpenFlags::READ | OpenFlags::WRITE | OpenFlags::NOCTTY | OpenFlags::NONBLOCK;
         let multiplexer = Path::new("/dev/ptmx");
         let master = host
             .open(multiplexer, flags, 0)
@@ -61,7 +60,7 @@ impl Pty {
             // Where this fails, the terminal works all the same, but for moments without a slave.
             Ok(_) => Ok(Pty { master, slave: host.open_pty_peer(master).ok() }),
             Err(errno) => {
-                let _ = host.close(master);
+                host::close_all(host, [master]);
                 Err(Error::system("use", "the console that the runtime sent", errno))
             }
         }
@@ -77,15 +76,13 @@ impl Pty {
 
     /// Closes our slave.
     pub fn let_go<H: Host>(&mut self, host: &mut H) {
-        if let Some(slave) = self.slave.take() {
-            let _ = host.close(slave);
-        }
+        host::close_all(host, self.slave.take());
     }
 
     /// Closes all of it: whoever still has the terminal is hung up.
     pub fn close<H: Host>(mut self, host: &mut H) {
         self.let_go(host);
-        let _ = host.close(self.master);
+        host::close_all(host, [self.master]);
     }
 }
 
@@ -145,7 +142,7 @@ impl ConsoleSocket {
         while let Ok(connection) = host.accept(self.listener) {
             match host.set_nonblocking(connection, true) {
                 Ok(()) => self.connections.push(connection),
-                Err(_) => drop(host.close(connection)),
+                Err(_) => host::close_all(host, [connection]),
             }
         }
         for connection in std::mem::take(&mut self.connections) {
@@ -162,11 +159,11 @@ impl ConsoleSocket {
                 }
                 Err(Errno::EAGAIN) => self.connections.push(connection),
                 Ok(message) if !message.fds.is_empty() => {
-                    let _ = host.close(connection);
-                    message.fds[1..].iter().for_each(|fd| drop(host.close(*fd)));
+                    let surplus = message.fds[1..].iter().copied();
+                    host::close_all(host, surplus.chain([connection]));
                     return Some(message.fds[0]);
                 }
-                Ok(_) | Err(_) => drop(host.close(connection)),
+                Ok(_) | Err(_) => host::close_all(host, [connection]),
             }
         }
         None
@@ -174,9 +171,7 @@ impl ConsoleSocket {
 
     /// Closes the socket and removes it with its directory.
     pub fn close<H: Host>(self, host: &mut H) {
-        for fd in self.descriptors() {
-            let _ = host.close(fd);
-        }
+        host::close_all(host, self.descriptors());
         let _ = host.unlink(&self.path());
         let _ = host.rmdir(&self.directory);
     }

@@ -1,11 +1,12 @@
 //! The outer ends: the fifos, or other files, that a client gave for a process's streams.
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
-use crate::host::{Errno, Fd, FileKind, Host, OpenFlags, Ready};
+use crate::host::{Errno, Fd, FileKind, Host, OpenFlags, PollFd, Ready, close_all};
 
 /// Where a process's input comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,15 +38,13 @@ impl Input {
 
     /// Closes our write end: the input ends once no client has the fifo open either.
     pub fn close_writer<H: Host>(&mut self, host: &mut H) {
-        if let Some(closer) = self.closer.take() {
-            let _ = host.close(closer);
-        }
+        close_all(host, self.closer.take());
     }
 
     /// Closes both ends.
     pub fn close<H: Host>(mut self, host: &mut H) {
         self.close_writer(host);
-        let _ = host.close(self.source);
+        close_all(host, [self.source]);
     }
 }
 
@@ -75,9 +74,7 @@ impl Output {
         let keeper = reader.filter(|reader| is_fifo(host, *reader));
         let appending = if keeper.is_some() { OpenFlags::empty() } else { OpenFlags::APPEND };
         let sink = host.open(path, OpenFlags::WRITE | common | appending, 0);
-        if let Some(unused) = reader.filter(|_| keeper.is_none() || sink.is_err()) {
-            let _ = host.close(unused);
-        }
+        close_all(host, reader.filter(|_| keeper.is_none() || sink.is_err()));
         Ok(Output { sink: sink.map_err(failed)?, keeper })
     }
 
@@ -86,13 +83,13 @@ impl Output {
     pub fn close<H: Host>(self, host: &mut H) -> usize {
         let unread = match self.keeper {
             Some(keeper) => {
-                let _ = host.close(keeper);
+                close_all(host, [keeper]);
                 host.unread(self.sink).unwrap_or(0)
             }
             None => 0,
         };
         let lost = if unread > 0 && has_no_reader(host, self.sink) { unread } else { 0 };
-        let _ = host.close(self.sink);
+        close_all(host, [self.sink]);
         lost
     }
 }
@@ -103,7 +100,7 @@ fn is_fifo<H: Host>(host: &mut H, fd: Fd) -> bool {
 
 /// A pipe that nobody reads reports `POLLERR` at its write end (`poll(2)`).
 fn has_no_reader<H: Host>(host: &mut H, sink: Fd) -> bool {
-    let mut question = [crate::host::PollFd::new(sink, Ready::WRITE)];
-    let answered = host.poll(&mut question, Some(std::time::Duration::ZERO));
+    let mut question = [PollFd::new(sink, Ready::WRITE)];
+    let answered = host.poll(&mut question, Some(Duration::ZERO));
     answered.is_ok() && question[0].ready.contains(Ready::ERROR)
 }

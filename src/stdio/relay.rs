@@ -100,7 +100,8 @@ impl Relay {
     pub fn end_when_empty(&mut self) {
         self.ends_when_empty = true;
         // Waiting for more is what it must not do; the next turn looks.
-        self.waits = if self.waits == Wait::Source { Wait::Until(Duration::ZERO) } else { self.waits };
+        self.waits =
+            if self.waits == Wait::Source { Wait::Until(Duration::ZERO) } else { self.waits };
     }
 
     /// What must be ready before the next turn, if it is a descriptor.
@@ -169,7 +170,9 @@ impl Relay {
         match host.splice(self.source, self.sink, CHUNK) {
             Ok(0) => Step::Ended,
             Ok(_) | Err(Errno::EINTR) => Step::Moved,
-            Err(Errno::EAGAIN) if self.ends_when_empty && is_empty(host, self.source) => Step::Ended,
+            Err(Errno::EAGAIN) if self.ends_when_empty && is_empty(host, self.source) => {
+                Step::Ended
+            }
             Err(Errno::EAGAIN) => Step::Waits(self.other_wait(moved)),
             Err(Errno::EPIPE) => Step::Broken(Errno::EPIPE),
             Err(_) => {

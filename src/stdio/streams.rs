@@ -213,7 +213,7 @@ impl Stdio {
             self.pipes.stdin_reader = Some(ends.remove(0));
         }
         ends.dedup();
-        ends.into_iter().for_each(|fd| drop(host.close(fd)));
+        host::close_all(host, ends);
     }
 
     /// Whether the runtime still owes us a console.
@@ -322,8 +322,10 @@ impl Stdio {
             }
         }
         self.close_ended_stdin(host);
-        let is_answered = |fd| answers.iter().any(|answer| answer.fd == fd && !answer.ready.is_empty());
-        if self.console_socket.as_ref().is_some_and(|socket| socket.descriptors().any(is_answered)) {
+        let is_answered =
+            |fd| answers.iter().any(|answer| answer.fd == fd && !answer.ready.is_empty());
+        if self.console_socket.as_ref().is_some_and(|socket| socket.descriptors().any(is_answered))
+        {
             self.receive_console(host)?;
         }
         Ok(troubles)
@@ -338,9 +340,7 @@ impl Stdio {
         if let Some(input) = self.input.take() {
             input.close(host);
         }
-        if let Some(pipe) = self.pipes.stdin.take() {
-            let _ = host.close(pipe);
-        }
+        host::close_all(host, self.pipes.stdin.take());
     }
 
     /// Closes everything, and gives the bytes that were lost from each stream: those that a broken
@@ -370,15 +370,13 @@ impl Stdio {
         let mut rest = child_ends;
         rest.dedup();
         rest.extend([pipes.stdin, pipes.stdin_reader, pipes.stdout, pipes.stderr].iter().flatten());
-        rest.into_iter().for_each(|fd| drop(host.close(fd)));
+        host::close_all(host, rest);
         lost
     }
 }
 
 fn is_ready(question: &PollFd, answers: &[PollFd]) -> bool {
     answers.iter().any(|answer| {
-        answer.fd == question.fd
-            && answer.interest == question.interest
-            && !answer.ready.is_empty()
+        answer.fd == question.fd && answer.interest == question.interest && !answer.ready.is_empty()
     })
 }

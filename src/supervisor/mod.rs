@@ -75,7 +75,12 @@ impl<R: Copy> Supervisor<R> {
     ///
     /// # Errors
     /// `ECHILD`: the process is not our child.
-    pub fn adopt<H: Host>(&mut self, host: &mut H, pid: Pid, role: R) -> Result<Option<Ended<R>>, Errno> {
+    pub fn adopt<H: Host>(
+        &mut self,
+        host: &mut H,
+        pid: Pid,
+        role: R,
+    ) -> Result<Option<Ended<R>>, Errno> {
         match host.wait(WaitFor::Pid(pid), false)? {
             Some(exit) => Ok(Some(Ended { role, pid, status: exit.status })),
             None => {

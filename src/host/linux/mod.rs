@@ -223,7 +223,9 @@ impl Host for LinuxHost {
     fn signals(&mut self, signals: &[Signal]) -> Result<Fd> {
         let set = spawn::signal_set(signals);
         // SAFETY: the set is initialised; nobody asks for the old mask.
-        checked(unsafe { libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) })?;
+        checked(unsafe {
+            libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut())
+        })?;
         let flags = libc::SFD_NONBLOCK | libc::SFD_CLOEXEC;
         // SAFETY: the set is initialised; -1 asks for a new descriptor.
         checked(unsafe { libc::signalfd(-1, &raw const set, flags) }).map(Fd)
@@ -254,7 +256,12 @@ impl Host for LinuxHost {
         let buffer = &mut self.poll_buffer;
         // SAFETY: the buffer is as long as is said, and the timeout is null or lives until the end.
         let count = checked(unsafe {
-            libc::ppoll(buffer.as_mut_ptr(), buffer.len() as libc::nfds_t, timeout, std::ptr::null())
+            libc::ppoll(
+                buffer.as_mut_ptr(),
+                buffer.len() as libc::nfds_t,
+                timeout,
+                std::ptr::null(),
+            )
         })?;
         for (question, answer) in fds.iter_mut().zip(buffer.iter()) {
             question.ready = ready(answer.revents);

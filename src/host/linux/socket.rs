@@ -56,9 +56,8 @@ pub(super) fn receive(fd: Fd, buffer: &mut [u8]) -> Result<Received> {
     let mut space = nix::cmsg_space!([RawFd; FDS_PER_MESSAGE]);
     let mut parts = [IoSliceMut::new(buffer)];
     let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-    let message =
-        nix::sys::socket::recvmsg::<()>(raw(fd), &mut parts, Some(&mut space), flags)
-            .map_err(errno)?;
+    let message = nix::sys::socket::recvmsg::<()>(raw(fd), &mut parts, Some(&mut space), flags)
+        .map_err(errno)?;
     let mut fds = Vec::new();
     for control in message.cmsgs().map_err(|_| Errno::EMSGSIZE)? {
         if let ControlMessageOwned::ScmRights(numbers) = control {
