@@ -162,7 +162,7 @@ fn start<H: Host>(
         None => program,
     };
     let command = program.command(fds, footing.lead);
-    let spawned = host.spawn(&command).map_err(starting(&command.program));
+    let spawned = host.spawn(&command).map_err(starting(&command));
     for fd in to_close {
         let _ = host.close(fd);
     }

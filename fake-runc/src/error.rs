@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use wavetank::host::{Errno, SpawnError};
+use wavetank::host::{Command, Errno, SpawnError, SpawnStep};
 
 /// Why an invocation ends before its work is done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,12 +50,16 @@ pub(crate) fn at(what: &str) -> impl FnOnce(Errno) -> Error + '_ {
     move |errno| Error::new(format!("{what}: {errno}"))
 }
 
-/// A child that could not be started, at which step and why.
-pub(crate) fn starting<'a>(program: &'a Path) -> impl FnOnce(SpawnError) -> Error + 'a {
+/// A child that could not be started: at which step, with what, and why.
+pub(crate) fn starting(command: &Command) -> impl FnOnce(SpawnError) -> Error + '_ {
     move |SpawnError { step, errno }| {
-        Error::new(format!(
-            "unable to start container process: exec {} (step {step:?}): {errno}",
-            program.display()
-        ))
+        let (what, path) = match step {
+            SpawnStep::Fork => ("fork for", command.program.as_path()),
+            SpawnStep::Prepare => ("prepare descriptors and session for", &*command.program),
+            SpawnStep::Chdir => ("chdir", command.cwd.as_deref().unwrap_or("".as_ref())),
+            SpawnStep::Exec => ("exec", &*command.program),
+        };
+        let path = path.display();
+        Error::new(format!("unable to start container process: {what} {path}: {errno}"))
     }
 }

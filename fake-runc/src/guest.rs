@@ -114,7 +114,7 @@ fn init<H: Host>(host: &mut H, gate: &Path, program: Program) -> Result<i32> {
     host.close(fifo).map_err(doing("close", gate))?;
     let fds = (0..program.descriptors).map(Fd).collect();
     let command = program.command(fds, Lead::Nothing);
-    Err(starting(&command.program)(host.exec(&command)))
+    Err(starting(&command)(host.exec(&command)))
 }
 
 fn guest<H: Host>(host: &mut H, plan: &Guest) -> Result<i32> {
@@ -126,7 +126,7 @@ fn guest<H: Host>(host: &mut H, plan: &Guest) -> Result<i32> {
     if let Some(ms) = plan.grandchild_holds_stdout_ms {
         let null = crate::pid_file::open_null(host)?;
         let command = holder(host, ms, &[null, Fd(1), Fd(2)])?;
-        host.spawn(&command).map_err(starting(&command.program))?;
+        host.spawn(&command).map_err(starting(&command))?;
         host.close(null).map_err(at("close /dev/null"))?;
     }
     pattern::write(host, Fd(1), plan.stdout_bytes).map_err(at("write to stdout"))?;

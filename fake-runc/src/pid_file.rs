@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use wavetank::host::{self, Command, Fd, Host, Lead, OpenFlags, Pid};
 
-use crate::error::{Result, doing};
+use crate::error::{Result, doing, starting};
 use crate::guest;
 use crate::live::{self, Mark};
 use crate::script::PidFile;
@@ -51,7 +51,7 @@ fn in_place<H: Host>(host: &mut H, path: &Path, digits: &str, pause: Duration) -
 fn bystander<H: Host>(host: &mut H, home: &Home) -> Result<Pid> {
     let null = open_null(host)?;
     let plan = Command { lead: Lead::Session, ..guest::holder(host, -1, &[null; 3])? };
-    let started = host.spawn(&plan).map_err(crate::error::starting(&plan.program));
+    let started = host.spawn(&plan).map_err(starting(&plan));
     let _ = host.close(null);
     let pid = started?;
     let mark = Mark::of(host, pid);

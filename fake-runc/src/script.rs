@@ -349,6 +349,17 @@ mod tests {
     }
 
     #[test]
+    fn the_scripts_in_the_readme_are_right() {
+        let readme = include_str!("../README.md");
+        let scripts: Vec<&str> =
+            readme.split("```json\n").skip(1).filter_map(|text| text.split("```").next()).collect();
+        assert!(scripts.len() > 5);
+        for script in scripts {
+            assert!(Script::parse(script.as_bytes()).is_ok(), "{script}");
+        }
+    }
+
+    #[test]
     fn every_subcommand_is_found_by_its_word() {
         for word in Subcommand::ALL {
             assert_eq!(Subcommand::from_word(word.word()), Some(*word));
