@@ -5,6 +5,7 @@
 pub mod classic;
 pub mod files;
 pub mod host;
+pub mod manager;
 pub mod oci;
 pub mod process;
 pub mod stdio;

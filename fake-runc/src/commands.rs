@@ -10,6 +10,7 @@ use crate::Context;
 use crate::cli::{Action, Checkpoint, Update};
 use crate::container::{self, absolute};
 use crate::error::{Error, Result, at, doing};
+use crate::file::read_file;
 use crate::live;
 use crate::print;
 use crate::spec;
@@ -158,7 +159,7 @@ fn update<H: Host>(host: &mut H, cx: &Context, wish: &Update) -> Result<()> {
         Some(path) => {
             let text = match path.as_os_str() == "-" {
                 true => read_stdin(host)?,
-                false => host::read_file(host, path, spec::LIMIT).map_err(doing("open", path))?,
+                false => read_file(host, path, spec::LIMIT).map_err(doing("open", path))?,
             };
             serde_json::from_slice::<Value>(&text)
                 .map_err(|error| Error::new(format!("parse {}: {error}", path.display())))?

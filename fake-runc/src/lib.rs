@@ -8,6 +8,7 @@ mod console;
 mod container;
 mod environment;
 mod error;
+mod file;
 mod flags;
 mod guest;
 mod live;
@@ -25,7 +26,7 @@ mod tables;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use wavetank::host::{self, Errno, Host};
+use wavetank::host::{Errno, Host};
 
 pub use calls::{CALLS_VARIABLE, Call, Descriptor};
 pub use pattern::pattern;
@@ -33,6 +34,7 @@ pub use signal::NamedSignal;
 
 use cli::{Action, Global, Invocation, Refusal};
 use error::{Error, Result, doing};
+use file::read_file;
 use script::{SCRIPT_FILE, SCRIPT_VARIABLE, Script, Steps, Subcommand};
 use state::Home;
 
@@ -107,7 +109,7 @@ fn read_script<H: Host>(host: &mut H, root: &Path, action: &Action) -> Result<Sc
             None => return Ok(Script::default()),
         },
     };
-    let json = match host::read_file(host, &path, spec::LIMIT) {
+    let json = match read_file(host, &path, spec::LIMIT) {
         Ok(json) => json,
         Err(Errno::ENOENT | Errno::ENOTDIR) if named.is_none() => return Ok(Script::default()),
         Err(errno) => return Err(doing("open", &path)(errno)),

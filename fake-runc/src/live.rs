@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use wavetank::host::{self, Errno, Host, Pid, Signal};
+use wavetank::host::{Errno, Host, Pid, Signal};
+
+use crate::file::read_file;
 
 /// Asks only whether a process is there (`kill(2)`).
 const NOTHING: Signal = Signal(0);
@@ -39,7 +41,7 @@ struct Seen {
 
 fn look<H: Host>(host: &mut H, pid: Pid) -> Option<Seen> {
     let path = PathBuf::from(format!("/proc/{pid}/stat"));
-    parse_stat(&host::read_file(host, &path, 1 << 16).ok()?)
+    parse_stat(&read_file(host, &path, 1 << 16).ok()?)
 }
 
 /// The second field is a name in brackets, which may itself hold brackets and spaces.

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use wavetank::host::{self, Errno, Host};
+use wavetank::host::{Errno, Host};
 
 use crate::error::{Error, Result, doing};
+use crate::file::read_file;
 
 /// No file that is read here is larger, by far.
 pub(crate) const LIMIT: usize = 16 << 20;
@@ -54,7 +55,7 @@ impl Root {
 /// Reads a bundle's `config.json`. Unlike a real runtime, this one can do without.
 pub(crate) fn read_config<H: Host>(host: &mut H, bundle: &Path) -> Result<Config> {
     let path = bundle.join("config.json");
-    match host::read_file(host, &path, LIMIT) {
+    match read_file(host, &path, LIMIT) {
         Ok(json) => parse(&json, &path),
         Err(Errno::ENOENT) => Ok(Config::default()),
         Err(errno) => Err(doing("open", &path)(errno)),
@@ -63,7 +64,7 @@ pub(crate) fn read_config<H: Host>(host: &mut H, bundle: &Path) -> Result<Config
 
 /// Reads the file of `exec --process`.
 pub(crate) fn read_process<H: Host>(host: &mut H, path: &Path) -> Result<Process> {
-    let json = host::read_file(host, path, LIMIT).map_err(doing("open", path))?;
+    let json = read_file(host, path, LIMIT).map_err(doing("open", path))?;
     parse(&json, path)
 }
 

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use wavetank::host::{self, Errno, Host, OpenFlags, Signal};
 
 use crate::error::{Error, Result, doing};
+use crate::file::read_file;
 use crate::live::{self, Mark};
 use crate::spec;
 
@@ -104,7 +105,7 @@ impl Home {
     /// Reads `state.json`.
     pub(crate) fn load<H: Host>(&self, host: &mut H) -> Result<State> {
         let path = self.path.join("state.json");
-        match host::read_file(host, &path, spec::LIMIT) {
+        match read_file(host, &path, spec::LIMIT) {
             Ok(json) => serde_json::from_slice(&json)
                 .map_err(|error| Error::new(format!("parse {}: {error}", path.display()))),
             Err(Errno::ENOENT) => Err(Error::new("container does not exist")),
@@ -160,7 +161,7 @@ impl Home {
         names
             .into_iter()
             .filter(is_one)
-            .filter_map(|name| host::read_file(host, &self.path.join(name), spec::LIMIT).ok())
+            .filter_map(|name| read_file(host, &self.path.join(name), spec::LIMIT).ok())
             .filter_map(|json| serde_json::from_slice(&json).ok())
             .collect()
     }

@@ -88,13 +88,13 @@ impl Replayer {
     ///
     /// # Errors
     /// The first difference; that the program ended before its trace is one.
-    pub fn finish(mut self) -> std::result::Result<usize, Divergence> {
+    pub fn finish(mut self) -> std::result::Result<usize, Box<Divergence>> {
         if self.divergence.is_none() && !self.lines.is_empty() {
             let recorded = self.lines.pop_front();
             let line = self.position + 1;
             self.divergence = Some(Divergence { line, recorded, made: None, answer: None });
         }
-        self.divergence.map_or(Ok(self.position - 1), Err)
+        self.divergence.map_or(Ok(self.position - 1), |divergence| Err(Box::new(divergence)))
     }
 
     /// The answer recorded for `call`, if that is what the trace has next.

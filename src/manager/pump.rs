@@ -1,0 +1,68 @@
+//! Carrying bytes between our own streams, which may wait, and a container's fifos.
+
+use std::collections::VecDeque;
+
+use crate::host::{Errno, Fd, Host, PollFd, Ready};
+
+/// A write of this size to a pipe that is ready does not wait (`PIPE_BUF` of `pipe(7)`).
+const WRITE_MAX: usize = 4096;
+const READ_MAX: usize = 16 * 1024;
+
+/// Makes one call only when its descriptor is ready for it: our streams belong to others, too, so
+/// they cannot be made non-blocking.
+#[derive(Clone, Debug)]
+pub(super) struct Pump {
+    source: Option<Fd>,
+    sink: Option<Fd>,
+    pending: VecDeque<u8>,
+}
+
+impl Pump {
+    pub(super) fn new(source: Fd, sink: Fd) -> Pump {
+        Pump { source: Some(source), sink: Some(sink), pending: VecDeque::new() }
+    }
+
+    /// Whether the source has ended and everything is written, or the sink is broken.
+    pub(super) fn ended(&self) -> bool {
+        self.sink.is_none() || (self.source.is_none() && self.pending.is_empty())
+    }
+
+    pub(super) fn question(&self) -> Option<PollFd> {
+        match (self.source, self.sink) {
+            (_, Some(sink)) if !self.pending.is_empty() => Some(PollFd::new(sink, Ready::WRITE)),
+            (Some(source), Some(_)) => Some(PollFd::new(source, Ready::READ)),
+            _ => None,
+        }
+    }
+
+    /// Makes the one call that its question was about.
+    pub(super) fn turn<H: Host>(&mut self, host: &mut H) {
+        match (self.source, self.sink) {
+            (_, Some(sink)) if !self.pending.is_empty() => self.write(host, sink),
+            (Some(source), Some(_)) => self.read(host, source),
+            _ => {}
+        }
+    }
+
+    fn read<H: Host>(&mut self, host: &mut H, source: Fd) {
+        let mut buffer = [0; READ_MAX];
+        match host.read(source, &mut buffer) {
+            Ok(0) => self.source = None,
+            Ok(count) => self.pending.extend(&buffer[..count]),
+            Err(Errno::EAGAIN | Errno::EINTR) => {}
+            Err(_) => self.source = None,
+        }
+    }
+
+    fn write<H: Host>(&mut self, host: &mut H, sink: Fd) {
+        let bytes = self.pending.make_contiguous();
+        match host.write(sink, &bytes[..bytes.len().min(WRITE_MAX)]) {
+            Ok(count) => drop(self.pending.drain(..count)),
+            Err(Errno::EAGAIN | Errno::EINTR) => {}
+            Err(_) => {
+                self.sink = None;
+                self.pending.clear();
+            }
+        }
+    }
+}
