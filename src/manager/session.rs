@@ -17,8 +17,9 @@ use crate::oci::{find_program, parse_pid};
 /// Signals that are passed on to the container's process.
 const PASSED_ON: [Signal; 6] =
     [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM, Signal::USR1, Signal::USR2];
-/// How often the pid file is looked for while a signal waits for it.
-const PID_RETRY: Duration = Duration::from_millis(20);
+/// How often things are looked at that no descriptor tells of: whether there is a pid file, and
+/// whether the shim has taken the last input.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// Status of a process of which nobody knows how it ended, as containerd's.
 const UNKNOWN_STATUS: i32 = 255;
 const FILE_MAX: usize = 1024 * 1024;
@@ -109,7 +110,7 @@ impl Session {
             questions.extend(self.input_pump().and_then(Pump::question));
             questions.extend(self.output.question());
             questions.extend(self.error.as_ref().and_then(Pump::question));
-            let timeout = if self.undelivered.is_empty() { None } else { Some(PID_RETRY) };
+            let timeout = self.must_look_again().then_some(LOOK_AGAIN);
             match host.poll(&mut questions, timeout) {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(errno) => return Err(Error::system("poll", "our descriptors", errno)),
@@ -124,8 +125,8 @@ impl Session {
             };
             if self.input_pump().is_some_and(ready) {
                 self.input.turn(host);
-                self.end_input(host);
             }
+            self.end_input(host);
             for pump in [Some(&mut self.output), self.error.as_mut()].into_iter().flatten() {
                 if ready(pump) {
                     pump.turn(host);
@@ -149,11 +150,21 @@ impl Session {
         self.stdin.is_some().then_some(&self.input)
     }
 
+    /// Ends the container's input once ours has ended and the shim has taken all of it: until
+    /// somebody else has the fifo open, our end alone keeps its bytes.
     fn end_input<H: Host>(&mut self, host: &mut H) {
-        if self.input.ended() {
-            close_all(host, self.stdin.take());
-            self.tell_shim(host, "0 0 0\n");
+        let Some(stdin) = self.stdin.filter(|_| self.input.ended()) else { return };
+        if host.unread(stdin).is_ok_and(|unread| unread > 0) {
+            return;
         }
+        self.stdin = None;
+        close_all(host, [stdin]);
+        self.tell_shim(host, "0 0 0\n");
+    }
+
+    /// Whether something must be looked at again that no descriptor tells of.
+    fn must_look_again(&self) -> bool {
+        !self.undelivered.is_empty() || (self.stdin.is_some() && self.input.ended())
     }
 
     fn tell_shim<H: Host>(&self, host: &mut H, message: &str) {
