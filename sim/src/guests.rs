@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use wavetank::host::{Command, Errno, Fd, Host, PollFd, Ready, Result, Signal, write_all};
+use wavetank::host::{Command, Errno, Fd, Host, PollFd, Ready, Result, Signal, WindowSize, write_all};
 
 const STDIN: Fd = Fd(0);
 const STDOUT: Fd = Fd(1);
@@ -24,7 +24,7 @@ const PATTERN_PERIOD: usize = 251;
 /// | `sleep-ms N` | waits |
 /// | `fork-hold-stdout-ms N` | leaves a child behind that keeps our descriptors open for so long |
 /// | `close-stdout` | closes stdout |
-/// | `winsize` | waits for `SIGWINCH` and prints the size of the terminal at stdin |
+/// | `winsize` | waits until the terminal at stdin has a size, and prints it |
 /// | `wait-signal N` | waits for that signal and prints its number |
 /// | `die N` | sends itself that signal |
 /// | `exit N` | ends with that code |
@@ -122,8 +122,17 @@ fn leave_behind<H: Host>(host: &mut H, milliseconds: &OsStr) -> Result<()> {
 }
 
 fn window_size<H: Host>(host: &mut H) -> Result<()> {
-    await_signal(host, Signal::WINCH)?;
-    let size = host.window_size(STDIN)?;
+    let changes = host.signals(&[Signal::WINCH])?;
+    let size = loop {
+        match host.window_size(STDIN)? {
+            WindowSize { columns: 0, rows: 0 } => {
+                host.poll(&mut [PollFd::new(changes, Ready::READ)], None)?;
+                host.read_signal(changes)?;
+            }
+            size => break size,
+        }
+    };
+    host.close(changes)?;
     write_all(host, STDOUT, format!("{}x{}", size.columns, size.rows).as_bytes())
 }
 

@@ -9,6 +9,7 @@
 mod call;
 mod checks;
 mod choose;
+pub mod classic;
 mod config;
 mod exit;
 mod fault;
