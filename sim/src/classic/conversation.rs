@@ -192,6 +192,14 @@ impl Conversation {
         }
     }
 
+    /// Whether something must be looked at again that no descriptor tells of: the pid file, how
+    /// much the shim has taken, the shim's end after its fifo hung up.
+    pub(super) fn must_look_again(&self) -> bool {
+        let signal_due = self.plan.signal.is_some() && !self.signalled;
+        let over = self.told.shim_code.is_some();
+        !over && (self.starts_container || signal_due || self.stdin.is_some() || self.hung_up)
+    }
+
     pub(super) fn finish<H: Host>(mut self, host: &mut H) -> Told {
         close_all(host, self.stdin.into_iter().chain(self.outputs.iter().filter_map(|it| it.fd)));
         self.told.shim_log =

@@ -75,7 +75,7 @@ pub(super) fn play<H: Host>(host: &mut H, plan: &Plan) -> Vec<Told> {
     let mut told = Vec::new();
     for process in &plan.processes {
         while conversations.first().is_some_and(|init| init.pid(host).is_none() && !init.is_over()) {
-            turn(host, &mut conversations);
+            turn(host, &mut conversations, true);
         }
         match Conversation::begin(host, plan, spec(process), process) {
             Ok(conversation) => conversations.push(conversation),
@@ -88,12 +88,14 @@ pub(super) fn play<H: Host>(host: &mut H, plan: &Plan) -> Vec<Told> {
     }
     while conversations.iter().any(|conversation| !conversation.is_over()) {
         let execs_over = conversations.iter().skip(1).all(Conversation::is_over);
+        let mut must_look_again = false;
         for (number, conversation) in conversations.iter_mut().enumerate() {
             if number > 0 || execs_over {
                 conversation.end_input(host);
             }
+            must_look_again |= conversation.must_look_again();
         }
-        turn(host, &mut conversations);
+        turn(host, &mut conversations, must_look_again);
     }
     told.extend(conversations.into_iter().map(|conversation| conversation.finish(host)));
     let left = Path::new(WORK).join("runtime/c1");
@@ -103,12 +105,12 @@ pub(super) fn play<H: Host>(host: &mut H, plan: &Plan) -> Vec<Told> {
     told
 }
 
-fn turn<H: Host>(host: &mut H, conversations: &mut [Conversation]) {
+fn turn<H: Host>(host: &mut H, conversations: &mut [Conversation], must_look_again: bool) {
     let mut questions: Vec<PollFd> = Vec::new();
     for conversation in conversations.iter() {
         conversation.ask(&mut questions);
     }
-    let _ = host.poll(&mut questions, Some(LOOK_AGAIN));
+    let _ = host.poll(&mut questions, must_look_again.then_some(LOOK_AGAIN));
     for conversation in conversations.iter_mut() {
         conversation.turn(host, &questions);
     }

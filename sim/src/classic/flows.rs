@@ -165,7 +165,7 @@ pub fn flows() -> Vec<Flow> {
             &json!({ "on": { "run": { "pid_file": "none" } } }),
             Expected::failed("open pid: no such file or directory")),
         scripted("stranger", Dialect::Run,
-            &json!({ "container": { "argv": argv(&["exit", "0"]) }, "on": { "run": { "pid_file": "other" } } }),
+            &json!({ "container": { "argv": argv(&["exit", "0"]) }, "on": { "run": { "pid_file": { "text": "2" } } } }),
             Expected::failed("no child processes (ECHILD)")),
         guest("missing-fifo", Dialect::Run, &["exit", "0"],
             Expected::failed("open /w/init-stdout: no such file or directory"))

@@ -1,1 +1,0 @@
-fn main(){ let a: Vec<String>=std::env::args().collect(); let f=wavetank_sim::classic::flow(&a[1]).unwrap(); let r=wavetank_sim::classic::run(&f,&mut wavetank_sim::Random::new(a[2].parse().unwrap()),true); for l in r.trace{println!("{l}");} println!("{:?} {}",r.failure,r.steps);}
