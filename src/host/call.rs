@@ -168,7 +168,6 @@ impl Call {
 
 /// A [`Command`] in its readable form.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 #[allow(missing_docs, reason = "the fields are those of Command")]
 pub struct CommandText {
     pub program: Text,
