@@ -13,7 +13,7 @@ pub struct Config {
     pub pipe_pages: usize,
     /// Bytes that a terminal holds in each direction.
     pub terminal_bytes: usize,
-    /// Bytes that a socket holds for its reader.
+    /// Memory that a socket may fill for its reader; a message takes some besides its bytes.
     pub socket_bytes: usize,
     /// Bytes that all regular files may have together; then `ENOSPC`.
     pub disk_bytes: Option<u64>,

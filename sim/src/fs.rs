@@ -15,7 +15,7 @@ use crate::slab::Id;
 use crate::socket::Socket;
 
 /// The longest path, its final zero byte not counted (`PATH_MAX`).
-const PATH_BYTES: usize = 4095;
+pub(crate) const PATH_BYTES: usize = 4095;
 /// The longest name in a directory (`NAME_MAX`).
 const NAME_BYTES: usize = 255;
 /// How many symbolic links a path may lead through.
@@ -77,6 +77,17 @@ pub(crate) enum Device {
     Slave(Id<Pty>),
 }
 
+/// What happens to a symbolic link at the very end of a path.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LastLink {
+    /// It is followed.
+    Follow,
+    /// It is what is meant, unless a slash comes behind it.
+    Keep,
+    /// It is what is meant, for those who make, remove or rename names.
+    Name,
+}
+
 /// Where a path leads: an entry of a directory, which may still be free.
 pub(crate) struct Place {
     pub(crate) parent: Id<Inode>,
@@ -92,7 +103,7 @@ impl Place {
         self.inode.ok_or(Errno::ENOENT)
     }
 
-    fn is_dots(&self) -> bool {
+    pub(crate) fn is_dots(&self) -> bool {
         self.name == "." || self.name == ".."
     }
 }
@@ -124,10 +135,9 @@ impl Kernel {
         })
     }
 
-    /// Walks a path on behalf of a process. `follow` says whether a symbolic link at the very end
-    /// is followed too.
-    pub(crate) fn walk(&self, pid: i32, path: &Path, follow: bool) -> Result<Place> {
-        self.walk_as(self.walker(pid), path, follow)
+    /// Walks a path on behalf of a process.
+    pub(crate) fn walk(&self, pid: i32, path: &Path, last: LastLink) -> Result<Place> {
+        self.walk_as(self.walker(pid), path, last)
     }
 
     pub(crate) fn walker(&self, pid: i32) -> Walker {
@@ -135,7 +145,7 @@ impl Kernel {
         Walker { pid, cwd: process.cwd, uid: process.uid, gid: process.gid }
     }
 
-    pub(crate) fn walk_as(&self, walker: Walker, path: &Path, follow: bool) -> Result<Place> {
+    pub(crate) fn walk_as(&self, walker: Walker, path: &Path, last: LastLink) -> Result<Place> {
         let path = path.as_os_str().as_bytes();
         if path.is_empty() {
             return Err(Errno::ENOENT);
@@ -143,19 +153,21 @@ impl Kernel {
         if path.len() > PATH_BYTES {
             return Err(Errno::ENAMETOOLONG);
         }
-        if follow && let Some(link) = ProcLink::parse(path) {
+        if last == LastLink::Follow
+            && let Some(link) = ProcLink::parse(path)
+        {
             let inode = self.proc_inode(walker.pid, link)?;
             let (parent, name) = (self.root, OsStr::from_bytes(path).to_owned());
             return Ok(Place { parent, name, inode: Some(inode), slash: false });
         }
-        self.walk_from(walker, path, follow, &mut 0)
+        self.walk_from(walker, path, last, &mut 0)
     }
 
     fn walk_from(
         &self,
         walker: Walker,
         path: &[u8],
-        follow: bool,
+        last: LastLink,
         links: &mut u32,
     ) -> Result<Place> {
         let mut at = if path[0] == b'/' { self.root } else { walker.cwd };
@@ -178,18 +190,23 @@ impl Kernel {
                 };
                 continue;
             }
-            if let Some(target) = link
-                && (follow || slash)
+            let mut place = match link {
+                Some(target) if last == LastLink::Follow || (slash && last == LastLink::Keep) => {
+                    self.walk_link(walker, at, target, links)?
+                }
+                _ => {
+                    let name = OsStr::from_bytes(name).to_owned();
+                    Place { parent: at, name, inode: found, slash }
+                }
+            };
+            place.slash |= slash;
+            if slash
+                && last != LastLink::Name
+                && place.inode.is_some_and(|inode| !self.is_directory(inode))
             {
-                let mut place = self.walk_link(walker, at, target, links)?;
-                place.slash |= slash;
-                return Ok(place);
-            }
-            if slash && found.is_some_and(|inode| !self.is_directory(inode)) {
                 return Err(Errno::ENOTDIR);
             }
-            let name = OsStr::from_bytes(name).to_owned();
-            return Ok(Place { parent: at, name, inode: found, slash });
+            return Ok(place);
         }
     }
 
@@ -204,7 +221,7 @@ impl Kernel {
         if *links > LINKS {
             return Err(Errno::ELOOP);
         }
-        self.walk_from(Walker { cwd: at, ..walker }, target.as_bytes(), true, links)
+        self.walk_from(Walker { cwd: at, ..walker }, target.as_bytes(), LastLink::Follow, links)
     }
 
     fn entry(&self, walker: Walker, at: Id<Inode>, name: &[u8]) -> Result<Option<Id<Inode>>> {
@@ -220,7 +237,7 @@ impl Kernel {
         }
     }
 
-    fn link_target(&self, inode: Id<Inode>) -> Option<&OsStr> {
+    pub(crate) fn link_target(&self, inode: Id<Inode>) -> Option<&OsStr> {
         match &self.inodes[inode].node {
             Node::Symlink(target) => Some(target),
             _ => None,
@@ -233,7 +250,7 @@ impl Kernel {
 
     /// The directory to which a path leads.
     pub(crate) fn directory(&self, walker: Walker, path: &Path) -> Result<Id<Inode>> {
-        let inode = self.walk_as(walker, path, true)?.existing()?;
+        let inode = self.walk_as(walker, path, LastLink::Follow)?.existing()?;
         if self.is_directory(inode) { Ok(inode) } else { Err(Errno::ENOTDIR) }
     }
 
@@ -253,7 +270,7 @@ impl Kernel {
     }
 
     /// Whether somebody may add names to a directory or take names away.
-    fn allow_change(&self, walker: Walker, directory: Id<Inode>) -> Result<()> {
+    pub(crate) fn allow_change(&self, walker: Walker, directory: Id<Inode>) -> Result<()> {
         if self.inodes[directory].read_only {
             return Err(Errno::EROFS);
         }
@@ -362,134 +379,6 @@ impl Kernel {
         };
         let Inode { mode, uid, gid, number, .. } = *it;
         FileStat { kind, mode, uid, gid, size: size as u64, device, inode: number }
-    }
-
-    // ---- the calls ---------------------------------------------------------------------------
-
-    pub(crate) fn stat(&self, pid: i32, path: &Path) -> Result<FileStat> {
-        Ok(self.stat_inode(self.walk(pid, path, true)?.existing()?))
-    }
-
-    pub(crate) fn make(&mut self, pid: i32, path: &Path, node: Node, mode: u32) -> Result<()> {
-        let place = self.walk(pid, path, false)?;
-        self.create(self.walker(pid), place, node, mode & !UMASK).map(drop)
-    }
-
-    pub(crate) fn symlink(&mut self, pid: i32, target: &Path, path: &Path) -> Result<()> {
-        let target = target.as_os_str();
-        if target.is_empty() {
-            return Err(Errno::ENOENT);
-        }
-        if target.len() > PATH_BYTES {
-            return Err(Errno::ENAMETOOLONG);
-        }
-        let place = self.walk(pid, path, false)?;
-        let node = Node::Symlink(target.to_owned());
-        self.create(self.walker(pid), place, node, 0o777).map(drop)
-    }
-
-    pub(crate) fn readlink(&self, pid: i32, path: &Path) -> Result<PathBuf> {
-        if let Some(link) = ProcLink::parse(path.as_os_str().as_bytes()) {
-            return self.proc_target(pid, link);
-        }
-        let inode = self.walk(pid, path, false)?.existing()?;
-        self.link_target(inode).map(PathBuf::from).ok_or(Errno::EINVAL)
-    }
-
-    pub(crate) fn list(&self, pid: i32, path: &Path) -> Result<Vec<OsString>> {
-        let free = self.free_descriptor(pid)?;
-        if path == Path::new("/proc/self/fd") {
-            return Ok(self.proc_descriptors(pid, free));
-        }
-        let inode = self.walk(pid, path, true)?.existing()?;
-        let Node::Directory(entries) = &self.inodes[inode].node else {
-            return Err(Errno::ENOTDIR);
-        };
-        self.allow(self.walker(pid), inode, READ)?;
-        Ok(entries.keys().cloned().collect())
-    }
-
-    pub(crate) fn unlink(&mut self, pid: i32, path: &Path) -> Result<()> {
-        let place = self.walk(pid, path, false)?;
-        let inode = place.existing()?;
-        if self.is_directory(inode) {
-            return Err(Errno::EISDIR);
-        }
-        self.allow_change(self.walker(pid), place.parent)?;
-        self.unlink_entry(place.parent, &place.name);
-        Ok(())
-    }
-
-    pub(crate) fn rmdir(&mut self, pid: i32, path: &Path) -> Result<()> {
-        let place = self.walk(pid, path, false)?;
-        let inode = place.existing()?;
-        match place.name.as_bytes() {
-            b"." => return Err(Errno::EINVAL),
-            b".." => return Err(Errno::ENOTEMPTY),
-            _ if inode == self.root => return Err(Errno::EBUSY),
-            _ => {}
-        }
-        self.allow_change(self.walker(pid), place.parent)?;
-        match &self.inodes[inode].node {
-            Node::Directory(entries) if entries.is_empty() => {}
-            Node::Directory(_) => return Err(Errno::ENOTEMPTY),
-            _ => return Err(Errno::ENOTDIR),
-        }
-        self.unlink_entry(place.parent, &place.name);
-        Ok(())
-    }
-
-    pub(crate) fn rename(&mut self, pid: i32, from: &Path, to: &Path) -> Result<()> {
-        let old = self.walk(pid, from, false)?;
-        let new = self.walk(pid, to, false)?;
-        if old.is_dots() || new.is_dots() || old.name == "/" || new.name == "/" {
-            return Err(Errno::EBUSY);
-        }
-        let inode = old.existing()?;
-        if new.slash && !self.is_directory(inode) {
-            return Err(Errno::ENOTDIR);
-        }
-        if self.is_directory(inode) && self.is_within(new.parent, inode) {
-            return Err(Errno::EINVAL);
-        }
-        let walker = self.walker(pid);
-        self.allow_change(walker, old.parent)?;
-        self.allow_change(walker, new.parent)?;
-        if let Some(replaced) = new.inode {
-            if replaced == inode {
-                return Ok(());
-            }
-            match (self.is_directory(inode), &self.inodes[replaced].node) {
-                (true, Node::Directory(entries)) if !entries.is_empty() => {
-                    return Err(Errno::ENOTEMPTY);
-                }
-                (true, Node::Directory(_)) => {}
-                (true, _) => return Err(Errno::ENOTDIR),
-                (false, Node::Directory(_)) => return Err(Errno::EISDIR),
-                (false, _) => {}
-            }
-            self.unlink_entry(new.parent, &new.name);
-        }
-        self.entries(old.parent).remove(&old.name);
-        self.link(new.parent, new.name, inode);
-        Ok(())
-    }
-
-    /// Whether `inode` is `directory` or lies somewhere below it.
-    fn is_within(&self, inode: Id<Inode>, directory: Id<Inode>) -> bool {
-        let mut at = inode;
-        while at != directory && at != self.root {
-            at = self.inodes[at].parent.unwrap_or(self.root);
-        }
-        at == directory
-    }
-
-    pub(crate) fn current_dir(&self, pid: i32) -> Result<PathBuf> {
-        let cwd = self.processes[&pid].cwd;
-        match self.inodes[cwd].parent {
-            None => Err(Errno::ENOENT),
-            Some(_) => Ok(self.path_of(cwd)),
-        }
     }
 }
 

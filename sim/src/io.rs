@@ -60,10 +60,10 @@ impl Kernel {
         }
     }
 
-    fn write_plain(&mut self, file: Id<OpenFile>, bytes: &[u8]) -> Result<usize> {
+    pub(crate) fn write_plain(&mut self, file: Id<OpenFile>, bytes: &[u8]) -> Result<usize> {
         let OpenFile { inode, append, offset, .. } = self.files[file];
         match &self.inodes[inode].node {
-            Node::Device(Device::Full) if !bytes.is_empty() => Err(Errno::ENOSPC),
+            Node::Device(Device::Full) => Err(Errno::ENOSPC),
             Node::Device(_) => Ok(bytes.len()),
             Node::Regular(regular) => {
                 let offset = if append { regular.content.len() } else { offset };

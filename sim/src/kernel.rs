@@ -7,12 +7,12 @@ use std::rc::Rc;
 
 use wavetank::host::{ExitStatus, Pid};
 
+use crate::caller::SimHost;
 use crate::choose::splitmix64;
 use crate::config::Config;
 use crate::fault::Fault;
 use crate::file::OpenFile;
 use crate::fs::{Device, Inode, Node};
-use crate::host::SimHost;
 use crate::process::Process;
 use crate::pty::Pty;
 use crate::slab::{Id, Slab};

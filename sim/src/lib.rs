@@ -7,6 +7,7 @@
 //! one call of [`Choose`], so that a run is its list of answers and can be had again.
 
 mod call;
+mod caller;
 mod checks;
 mod choose;
 pub mod classic;
@@ -20,6 +21,7 @@ mod host;
 mod io;
 mod kernel;
 mod line;
+mod names;
 mod open;
 mod pipe;
 mod poll;
@@ -35,11 +37,11 @@ mod wait;
 mod world;
 
 pub use call::Call;
+pub use caller::SimHost;
 pub use checks::{Leftover, leftovers};
 pub use choose::{Choose, Odometer, Random, Recorded, Replay};
 pub use config::Config;
 pub use fault::{Fault, FaultKind};
-pub use host::SimHost;
 pub use kernel::Program;
 pub use sched::{Outcome, Waiting};
 pub use trace::first_difference;

@@ -106,9 +106,7 @@ impl Pty {
             b'\n' if input & INLCR != 0 => b'\r',
             byte => byte,
         };
-        if self.local(Termios::ISIG)
-            && let Some(signal) = self.keyboard_signal(byte)
-        {
+        if let Some(signal) = self.keyboard_signal(byte) {
             self.input.clear();
             self.echo(byte);
             return Some(signal);
@@ -126,7 +124,10 @@ impl Pty {
         byte != 0 && self.termios.characters[key] == byte
     }
 
-    fn keyboard_signal(&self, byte: u8) -> Option<Signal> {
+    pub(crate) fn keyboard_signal(&self, byte: u8) -> Option<Signal> {
+        if !self.local(Termios::ISIG) {
+            return None;
+        }
         let keys = [(INTR, Signal::INT), (QUIT, Signal::QUIT), (SUSP, Signal(20))];
         keys.into_iter().find(|(key, _)| self.is_key(*key, byte)).map(|(_, signal)| signal)
     }

@@ -1,11 +1,12 @@
 //! `open(2)`, for every kind of file.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use wavetank::host::{Errno, Fd, OpenFlags, Result};
 
 use crate::file::{FileState, OpenFile};
-use crate::fs::{Device, Inode, Node, Place, READ, Regular, UMASK, WRITE};
+use crate::fs::{Device, Inode, LastLink, Node, Place, READ, Regular, UMASK, WRITE};
 use crate::kernel::Kernel;
 use crate::slab::Id;
 use crate::wait::{Tried, Wait};
@@ -23,8 +24,18 @@ impl Kernel {
         }
         self.free_descriptor(pid)?;
         let exclusive = flags.contains(OpenFlags::CREATE | OpenFlags::EXCLUSIVE);
-        let follow = !flags.contains(OpenFlags::NOFOLLOW) && !exclusive;
-        let place = self.walk(pid, path, follow)?;
+        let creates = flags.contains(OpenFlags::CREATE);
+        if creates && flags.contains(OpenFlags::DIRECTORY) {
+            return Err(Errno::EINVAL);
+        }
+        let last = match flags.contains(OpenFlags::NOFOLLOW) || exclusive {
+            true => LastLink::Keep,
+            false => LastLink::Follow,
+        };
+        if creates && path.as_os_str().as_bytes().ends_with(b"/") {
+            return Err(Errno::EISDIR);
+        }
+        let place = self.walk(pid, path, last)?;
         let inode = match place.inode {
             None => self.create_for_open(pid, place, flags, mode)?,
             Some(_) if exclusive => return Err(Errno::EEXIST),
@@ -53,12 +64,6 @@ impl Kernel {
         if !flags.contains(OpenFlags::CREATE) {
             return Err(Errno::ENOENT);
         }
-        if place.slash {
-            return Err(Errno::EISDIR);
-        }
-        if flags.contains(OpenFlags::DIRECTORY) {
-            return Err(Errno::EINVAL);
-        }
         let node = Node::Regular(Regular::default());
         self.create(self.walker(pid), place, node, mode & !UMASK)
     }
@@ -66,6 +71,9 @@ impl Kernel {
     fn check_open(&self, pid: i32, inode: Id<Inode>, flags: OpenFlags) -> Result<()> {
         let write = flags.intersects(OpenFlags::WRITE | OpenFlags::TRUNCATE);
         match &self.inodes[inode].node {
+            Node::Symlink(_) if flags.contains(OpenFlags::DIRECTORY) => {
+                return Err(Errno::ENOTDIR);
+            }
             Node::Symlink(_) => return Err(Errno::ELOOP),
             Node::Directory(_) if write || flags.contains(OpenFlags::CREATE) => {
                 return Err(Errno::EISDIR);

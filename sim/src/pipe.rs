@@ -257,13 +257,15 @@ impl Kernel {
         }
         let from = self.readable_file(pid, from)?;
         let to = self.writable_file(pid, to)?;
-        let both = [from, to].map(|file| (self.files[file].inode, self.files[file].state));
-        let [(from, FileState::Fifo { .. }), (to, FileState::Fifo { .. })] = both else {
-            return Err(Errno::EINVAL);
+        let is_pipe = |file: Id<OpenFile>| match self.files[file].state {
+            FileState::Fifo { .. } => Some(self.files[file].inode),
+            _ => None,
         };
-        if from == to {
-            return Err(Errno::EINVAL);
-        }
+        let (from, to) = match (is_pipe(from), is_pipe(to)) {
+            (Some(from), Some(to)) if from != to => (from, to),
+            (Some(from), None) => return self.splice_out(from, to, len),
+            _ => return Err(Errno::EINVAL),
+        };
         let mut target = std::mem::take(self.fifo(to));
         let moved = self.splice_into(pid, from, &mut target, len);
         *self.fifo(to) = target;
@@ -271,6 +273,22 @@ impl Kernel {
             self.changed();
         }
         moved
+    }
+
+    /// Moves bytes of a pipe to a regular file or to a device that is none of ours.
+    fn splice_out(&mut self, from: Id<Inode>, to: Id<OpenFile>, len: usize) -> Result<usize> {
+        if !matches!(self.files[to].state, FileState::Plain) || self.files[to].append {
+            return Err(Errno::EINVAL);
+        }
+        let pipe = self.fifo(from);
+        if pipe.is_empty() {
+            return if pipe.writers == 0 { Ok(0) } else { Err(Errno::EAGAIN) };
+        }
+        let bytes: Vec<u8> = pipe.bytes.iter().copied().take(len).collect();
+        let count = self.write_plain(to, &bytes)?;
+        self.fifo(from).take(&mut vec![0; count]);
+        self.changed();
+        Ok(count)
     }
 
     /// The questions in the order in which Linux asks them: is there something, is there room, is

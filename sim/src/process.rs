@@ -11,7 +11,7 @@ use wavetank::host::{
 };
 
 use crate::file::{FileState, OpenFile};
-use crate::fs::{EXECUTE, Inode, Node, Walker};
+use crate::fs::{EXECUTE, Inode, LastLink, Node, Walker};
 use crate::kernel::{INIT, Kernel, Program};
 use crate::pty::Pty;
 use crate::signals::SignalSet;
@@ -237,7 +237,7 @@ impl Kernel {
 
     /// Looks at a file that is to be executed.
     pub(crate) fn image(&self, walker: Walker, path: &Path) -> Result<Image> {
-        let exe = self.walk_as(walker, path, true)?.existing()?;
+        let exe = self.walk_as(walker, path, LastLink::Follow)?.existing()?;
         let inode = &self.inodes[exe];
         let Node::Regular(regular) = &inode.node else { return Err(Errno::EACCES) };
         if inode.mode & 0o111 == 0 {

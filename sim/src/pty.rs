@@ -26,6 +26,8 @@ pub(crate) struct Pty {
     slaves_gone: bool,
     pub(crate) termios: Termios,
     size: WindowSize,
+    /// What was typed while nobody had the slave open; nothing has happened to it yet.
+    held: VecDeque<u8>,
     /// What was typed at the master and waits for a reader of the slave.
     pub(crate) input: VecDeque<Input>,
     /// What waits for a reader of the master.
@@ -54,6 +56,7 @@ impl Kernel {
             slaves_gone: false,
             termios: default_termios(),
             size: WindowSize::default(),
+            held: VecDeque::new(),
             input: VecDeque::new(),
             output: VecDeque::new(),
             session: None,
@@ -79,6 +82,9 @@ impl Kernel {
         }
         it.slaves += 1;
         it.slaves_gone = false;
+        for byte in std::mem::take(&mut it.held) {
+            it.type_in(byte);
+        }
         if becomes_ours && it.session.is_none() {
             it.session = Some(pid);
             it.foreground = Some(group);
@@ -175,17 +181,31 @@ impl Kernel {
         done: &mut usize,
     ) -> Result<Tried<usize>> {
         let before = *done;
+        let shown_before = self.ptys[pty].output.len();
         while let Some(&byte) = bytes.get(*done)
-            && self.ptys[pty].has_input_room()
+            && self.has_typing_room(pty)
         {
             *done += 1;
             let it = &mut self.ptys[pty];
+            if it.slaves == 0 {
+                it.held.push_back(byte);
+                continue;
+            }
+            if it.keyboard_signal(byte).is_some() {
+                // What these bytes have echoed is thrown away with the line itself.
+                it.output.truncate(shown_before);
+            }
             let signal = it.type_in(byte);
             if let (Some(signal), Some(group)) = (signal, it.foreground) {
                 self.signal_group(group, signal);
             }
         }
         self.wrote(file, bytes, before, *done)
+    }
+
+    fn has_typing_room(&self, pty: Id<Pty>) -> bool {
+        let it = &self.ptys[pty];
+        if it.slaves == 0 { it.held.len() < it.capacity } else { it.has_input_room() }
     }
 
     pub(crate) fn write_slave(
@@ -233,7 +253,7 @@ impl Kernel {
         let it = &self.ptys[pty];
         let mut ready = Ready::empty();
         ready.set(Ready::READ, !it.output.is_empty());
-        ready.set(Ready::WRITE, it.has_input_room());
+        ready.set(Ready::WRITE, self.has_typing_room(pty));
         ready.set(Ready::HANGUP, it.slaves_gone);
         ready
     }
@@ -278,7 +298,9 @@ impl Kernel {
     }
 
     pub(crate) fn open_pty_peer(&mut self, pid: i32, fd: Fd) -> Result<Fd> {
-        let pty = self.master(pid, fd)?;
+        let FileState::Master(pty) = self.files[self.file(pid, fd)?].state else {
+            return self.terminal(pid, fd).and(Err(Errno::EIO));
+        };
         self.free_descriptor(pid)?;
         let flags = OpenFlags::READ | OpenFlags::WRITE | OpenFlags::NOCTTY;
         self.open_slave(pid, pty, flags)?;

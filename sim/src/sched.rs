@@ -11,8 +11,8 @@ use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult};
 use wavetank::host::{ExitStatus, Pid};
 
+use crate::caller::{Request, SimHost};
 use crate::choose::Choose;
-use crate::host::{Request, SimHost};
 use crate::kernel::Kernel;
 use crate::process::{Stage, Start};
 use crate::wait::Wait;

@@ -6,8 +6,9 @@ use std::path::Path;
 use wavetank::host::{Errno, Fd, OpenFlags, Ready, Received, Result};
 
 use crate::file::{FileState, OpenFile};
-use crate::fs::{Inode, Node, UMASK, WRITE};
+use crate::fs::{Inode, LastLink, Node, UMASK, WRITE};
 use crate::kernel::Kernel;
+use crate::pipe::PAGE;
 use crate::signals::PIPE;
 use crate::slab::Id;
 use crate::wait::{Tried, Wait};
@@ -24,8 +25,8 @@ pub(crate) struct Socket {
     /// Its file.
     bound: Option<Id<Inode>>,
     incoming: VecDeque<Message>,
-    /// Bytes in `incoming`.
-    queued: usize,
+    /// Memory that `incoming` takes, as the sender's limit counts it.
+    memory: usize,
     /// What the next read fails with.
     error: Option<Errno>,
 }
@@ -41,10 +42,24 @@ enum Role {
     Connected { peer: Option<Id<Socket>> },
 }
 
+/// The most bytes of a message that stand beside its header; the rest takes whole pages.
+const HEADER_BYTES: usize = 3776;
+/// The longest message; more bytes become several.
+const MESSAGE_BYTES: usize = HEADER_BYTES + 8 * PAGE;
+
+/// Memory that a message takes of its sender's limit. No page tells this; it was measured on
+/// Linux 6.18, for messages of 1 to 200,000 bytes.
+fn message_memory(len: usize) -> usize {
+    let paged = len.saturating_sub(HEADER_BYTES).next_multiple_of(PAGE).min(len);
+    let header = (len - paged + 320).next_power_of_two().max(512) + 256;
+    header + paged.next_multiple_of(PAGE)
+}
+
 /// Bytes that were sent, and the open files that came with the first of them.
 struct Message {
     bytes: VecDeque<u8>,
     files: Vec<Id<OpenFile>>,
+    memory: usize,
 }
 
 impl Kernel {
@@ -84,7 +99,7 @@ impl Kernel {
         if self.sockets[socket].bound.is_some() {
             return Err(Errno::EINVAL);
         }
-        let place = self.walk(pid, path, false)?;
+        let place = self.walk(pid, path, LastLink::Name)?;
         let node = Node::Socket(Some(socket));
         let inode = self
             .create(self.walker(pid), place, node, 0o777 & !UMASK)
@@ -113,7 +128,7 @@ impl Kernel {
     pub(crate) fn connect(&mut self, pid: i32, fd: Fd, path: &Path) -> Result<Tried<()>> {
         let (file, socket) = self.socket_of(pid, fd)?;
         Kernel::check_path(path)?;
-        let inode = self.walk(pid, path, true)?.existing()?;
+        let inode = self.walk(pid, path, LastLink::Follow)?.existing()?;
         self.allow(self.walker(pid), inode, WRITE)?;
         let Node::Socket(Some(listener)) = self.inodes[inode].node else {
             return Err(Errno::ECONNREFUSED);
@@ -247,24 +262,21 @@ impl Kernel {
             self.signal(pid, PIPE);
             return if *done > 0 { Ok(Tried::Done(*done)) } else { Err(Errno::EPIPE) };
         };
-        let room = self.config.socket_bytes.saturating_sub(self.sockets[peer].queued);
-        let count = room.min(bytes.len() - *done);
-        if count > 0 {
+        let before = *done;
+        while *done < bytes.len() && self.sockets[peer].memory < self.config.socket_bytes {
+            let len = MESSAGE_BYTES.min(bytes.len() - *done);
             let files = if *done == 0 { files } else { &[] };
             for file in files {
                 self.files[*file].users += 1;
             }
+            let memory = message_memory(len);
             let it = &mut self.sockets[peer];
-            let part = &bytes[*done..*done + count];
-            it.queued += count;
-            match it.incoming.back_mut() {
-                Some(last) if files.is_empty() && last.files.is_empty() => last.bytes.extend(part),
-                _ => it.incoming.push_back(Message {
-                    bytes: part.iter().copied().collect(),
-                    files: files.to_vec(),
-                }),
-            }
-            *done += count;
+            it.memory += memory;
+            let part = bytes[*done..*done + len].iter().copied().collect();
+            it.incoming.push_back(Message { bytes: part, files: files.to_vec(), memory });
+            *done += len;
+        }
+        if *done > before {
             self.changed();
         }
         match () {
@@ -344,10 +356,10 @@ impl Kernel {
             count += part;
             files.append(&mut message.files);
             if message.bytes.is_empty() {
+                it.memory -= message.memory;
                 it.incoming.pop_front();
             }
         }
-        it.queued -= count;
         self.changed();
         Ok(Tried::Done(count))
     }
@@ -355,7 +367,7 @@ impl Kernel {
     pub(crate) fn unread_socket(&self, socket: Id<Socket>) -> Result<usize> {
         match self.sockets[socket].role {
             Role::Listening { .. } => Err(Errno::EINVAL),
-            _ => Ok(self.sockets[socket].queued),
+            _ => Ok(self.sockets[socket].incoming.iter().map(|message| message.bytes.len()).sum()),
         }
     }
 
@@ -372,8 +384,8 @@ impl Kernel {
             Role::Connected { peer: Some(peer) } => {
                 ready.set(Ready::READ, !it.incoming.is_empty());
                 // A socket counts as writable again only when three quarters of it are free.
-                let queued = self.sockets[*peer].queued;
-                ready.set(Ready::WRITE, queued * 4 <= self.config.socket_bytes);
+                let memory = self.sockets[*peer].memory;
+                ready.set(Ready::WRITE, memory * 4 <= self.config.socket_bytes);
             }
         }
         ready
@@ -383,7 +395,7 @@ impl Kernel {
     pub(crate) fn socket_has_room(&self, socket: Id<Socket>) -> bool {
         match self.sockets[socket].role {
             Role::Connected { peer: Some(peer) } => {
-                self.sockets[peer].queued < self.config.socket_bytes
+                self.sockets[peer].memory < self.config.socket_bytes
             }
             _ => true,
         }

@@ -8,11 +8,11 @@ use std::rc::Rc;
 
 use wavetank::host::{Command, Errno, ExitStatus, Fd, Pid, Signal, SpawnError};
 
+use crate::caller::SimHost;
 use crate::choose::Choose;
 use crate::config::Config;
 use crate::fault::Fault;
-use crate::fs::{Inode, Node, Regular, Walker};
-use crate::host::SimHost;
+use crate::fs::{Inode, LastLink, Node, Regular, Walker};
 use crate::kernel::{INIT, Kernel};
 use crate::pipe::PipeBuffer;
 use crate::process::Stage;
@@ -278,7 +278,7 @@ impl Kernel {
 
     /// The inode at a path, links at its end not followed.
     fn look(&self, path: &Path) -> Option<Id<Inode>> {
-        self.walk_as(self.superuser(), path, false).ok()?.inode
+        self.walk_as(self.superuser(), path, LastLink::Name).ok()?.inode
     }
 
     fn put_directories(&mut self, path: &Path) {
@@ -292,7 +292,7 @@ impl Kernel {
     }
 
     fn put(&mut self, path: &Path, node: Node, mode: u32) {
-        let Ok(mut place) = self.walk_as(self.superuser(), path, false) else { return };
+        let Ok(mut place) = self.walk_as(self.superuser(), path, LastLink::Name) else { return };
         if place.inode.take().is_some() {
             self.unlink_entry(place.parent, &place.name);
         }

@@ -17,8 +17,9 @@ pub(crate) fn machine() -> World {
     machine_with(Config::default())
 }
 
-pub(crate) fn machine_with(config: Config) -> World {
-    let mut world = World::new(Config { trace: true, ..config });
+pub(crate) fn machine_with(mut config: Config) -> World {
+    config.trace = true;
+    let mut world = World::new(config);
     world.add_dir("/tmp").add_dir("/bin");
     world
 }

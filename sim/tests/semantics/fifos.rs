@@ -57,3 +57,110 @@ fn a_reader_hears_of_a_hangup_only_after_a_writer_came() {
         assert_eq!(read(host, reader), Ok(vec![]));
     });
 }
+
+#[test]
+fn every_reader_that_was_there_with_a_writer_hears_of_the_hangup() {
+    alone(|host| {
+        host.mkfifo(Path::new("/tmp/fifo"), 0o600).unwrap();
+        let early = open(host, "/tmp/fifo", READ | NONBLOCK).unwrap();
+        let writer = open(host, "/tmp/fifo", WRITE | NONBLOCK).unwrap();
+        let late = open(host, "/tmp/fifo", READ | NONBLOCK).unwrap();
+        host.close(writer).unwrap();
+        let too_late = open(host, "/tmp/fifo", READ | NONBLOCK).unwrap();
+        let heard = [early, late, too_late].map(|fd| ready(host, fd));
+        assert_eq!(heard, [Ready::HANGUP, Ready::HANGUP, Ready::empty()]);
+    });
+}
+
+#[test]
+fn bytes_stay_while_somebody_has_the_fifo_open() {
+    alone(|host| {
+        host.mkfifo(Path::new("/tmp/fifo"), 0o600).unwrap();
+        let holder = open(host, "/tmp/fifo", BOTH).unwrap();
+        let writer = open(host, "/tmp/fifo", WRITE).unwrap();
+        host.write(writer, b"kept").unwrap();
+        host.close(writer).unwrap();
+        let reader = open(host, "/tmp/fifo", READ | NONBLOCK).unwrap();
+        host.close(holder).unwrap();
+        assert_eq!(host.unread(reader), Ok(4));
+        assert_eq!(read(host, reader), Ok(b"kept".to_vec()));
+
+        let writer = open(host, "/tmp/fifo", WRITE).unwrap();
+        host.write(writer, b"lost").unwrap();
+        host.close(reader).unwrap();
+        assert_eq!(ready(host, writer), Ready::WRITE | Ready::ERROR);
+        host.close(writer).unwrap();
+        let reader = open(host, "/tmp/fifo", READ | NONBLOCK).unwrap();
+        assert_eq!(read(host, reader), Ok(vec![]));
+    });
+}
+
+#[test]
+fn two_that_open_both_sides_meet() {
+    let build = || {
+        let mut world = machine();
+        world.add_fifo("/tmp/fifo");
+        world.add_program("/bin/reader", |host, _| {
+            let fd = open(host, "/tmp/fifo", READ).unwrap();
+            let mut got = Vec::new();
+            loop {
+                match read(host, fd).unwrap() {
+                    bytes if bytes.is_empty() => break,
+                    bytes => got.extend(bytes),
+                }
+            }
+            assert_eq!(got, b"hello");
+            0
+        });
+        world.add_program("/bin/writer", |host, _| {
+            let fd = open(host, "/tmp/fifo", WRITE).unwrap();
+            host.write(fd, b"hel").unwrap();
+            host.write(fd, b"lo").unwrap();
+            0
+        });
+        world.start("/bin/reader", &["reader"]).unwrap();
+        world.start("/bin/writer", &["writer"]).unwrap();
+        world
+    };
+    under_seeds(300, build, |world| assert!(world.exits().iter().all(|(_, it)| it.success())));
+}
+
+#[test]
+fn a_partner_that_came_and_went_ends_the_waiting() {
+    let mut world = machine();
+    world.add_fifo("/tmp/fifo").add_program("/bin/waiter", |host, _| {
+        let fd = open(host, "/tmp/fifo", READ).unwrap();
+        assert_eq!(read(host, fd), Ok(vec![]));
+        0
+    });
+    world.add_program("/bin/passer", |host, _| {
+        let fd = open(host, "/tmp/fifo", WRITE | NONBLOCK).unwrap();
+        host.close(fd).unwrap();
+        0
+    });
+    world.start("/bin/waiter", &["waiter"]).unwrap();
+    // It runs as far as it can, which is into its opening.
+    assert!(matches!(world.run(&mut Replay::default()), Outcome::Stuck(_)));
+    world.start("/bin/passer", &["passer"]).unwrap();
+    finish(&mut world, &mut Replay::default());
+}
+
+#[test]
+fn one_that_is_killed_while_it_opens_is_no_reader() {
+    let mut world = machine();
+    world.add_fifo("/tmp/fifo").add_program("/bin/waiter", |host, _| {
+        open(host, "/tmp/fifo", READ).unwrap();
+        0
+    });
+    world.add_program("/bin/writer", |host, _| {
+        assert_eq!(open(host, "/tmp/fifo", WRITE | NONBLOCK), Err(Errno::ENXIO));
+        0
+    });
+    let waiter = world.start("/bin/waiter", &["waiter"]).unwrap();
+    assert!(matches!(world.run(&mut Replay::default()), Outcome::Stuck(_)));
+    world.signal(waiter, wavetank::host::Signal::KILL).unwrap();
+    finish(&mut world, &mut Replay::default());
+    world.start("/bin/writer", &["writer"]).unwrap();
+    finish(&mut world, &mut Replay::default());
+    assert_eq!(world.open_files(), 0);
+}
