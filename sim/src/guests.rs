@@ -5,7 +5,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use wavetank::host::{Command, Errno, Fd, Host, PollFd, Ready, Result, Signal, WindowSize, write_all};
+use wavetank::host::{
+    Command, Errno, Fd, Host, PollFd, Ready, Result, Signal, WindowSize, write_all,
+};
 
 const STDIN: Fd = Fd(0);
 const STDOUT: Fd = Fd(1);

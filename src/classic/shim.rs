@@ -457,13 +457,11 @@ impl Shim {
         match write_atomically(host, Path::new("exitStatus"), text.as_bytes()) {
             Ok(()) => self.status_written = true,
             Err(error) => {
-                if self.status_deadline.is_none() {
-                    self.log.write(host, Level::Error, &error.to_string());
-                    self.status_deadline = Some(now + STATUS_PATIENCE);
-                }
-                if self.status_deadline.is_some_and(|deadline| now < deadline) {
+                let deadline = *self.status_deadline.get_or_insert(now + STATUS_PATIENCE);
+                if now < deadline {
                     self.status_retry = Some(now + STATUS_RETRY);
                 } else {
+                    self.log.write(host, Level::Error, &error.to_string());
                     self.exit_code = 1;
                 }
             }

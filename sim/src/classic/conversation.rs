@@ -115,10 +115,10 @@ impl Conversation {
             let answer = answers.iter().find(|answer| answer.fd == fd);
             answer.map_or(Ready::empty(), |answer| answer.ready)
         };
-        if let Some(stdin) = self.stdin.filter(|fd| ready(*fd).contains(Ready::WRITE)) {
-            if let Ok(count) = host.write(stdin, &self.unwritten) {
-                self.unwritten.drain(..count);
-            }
+        if let Some(stdin) = self.stdin.filter(|fd| ready(*fd).contains(Ready::WRITE))
+            && let Ok(count) = host.write(stdin, &self.unwritten)
+        {
+            self.unwritten.drain(..count);
         }
         for output in &mut self.outputs {
             if output.fd.is_some_and(|fd| !ready(fd).is_empty()) {
@@ -164,11 +164,12 @@ impl Conversation {
             }
         }
         let Some((signal, after)) = self.plan.signal else { return };
-        if !self.signalled && self.outputs[0].bytes.len() >= after {
-            if let Some(pid) = self.pid(host) {
-                let _ = host.kill(pid, signal);
-                self.signalled = true;
-            }
+        if !self.signalled
+            && self.outputs[0].bytes.len() >= after
+            && let Some(pid) = self.pid(host)
+        {
+            let _ = host.kill(pid, signal);
+            self.signalled = true;
         }
     }
 

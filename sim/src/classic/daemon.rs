@@ -74,7 +74,8 @@ pub(super) fn play<H: Host>(host: &mut H, plan: &Plan) -> Vec<Told> {
     let mut conversations: Vec<Conversation> = Vec::new();
     let mut told = Vec::new();
     for process in &plan.processes {
-        while conversations.first().is_some_and(|init| init.pid(host).is_none() && !init.is_over()) {
+        while conversations.first().is_some_and(|init| init.pid(host).is_none() && !init.is_over())
+        {
             turn(host, &mut conversations, true);
         }
         match Conversation::begin(host, plan, spec(process), process) {
@@ -118,9 +119,8 @@ fn turn<H: Host>(host: &mut H, conversations: &mut [Conversation], must_look_aga
 
 fn spec(process: &Process) -> ProcessSpec {
     let work = Path::new(WORK);
-    let stream = |name: &str| {
-        work.join(format!("{}-{name}", process.id)).to_string_lossy().into_owned()
-    };
+    let stream =
+        |name: &str| work.join(format!("{}-{name}", process.id)).to_string_lossy().into_owned();
     let mut oci_process = serde_json::Map::new();
     oci_process.insert("terminal".to_owned(), Value::Bool(process.terminal));
     oci_process.insert("cwd".to_owned(), Value::from("/"));

@@ -1,12 +1,13 @@
 //! The flows that must go right whatever the order of events.
 
 use serde_json::{Value, json};
-use wavetank::host::{Signal, WindowSize};
+use wavetank::host::{Errno, Signal, WindowSize};
 use wavetank::oci::Dialect;
 
 use super::daemon::{Plan, Process, Told};
+use super::user::Typed;
 use crate::guests::pattern;
-use crate::{Config, Fault};
+use crate::{Call, Config, Fault};
 
 /// A flow: who does what, and what must come of it.
 #[derive(Clone, Debug)]
@@ -15,14 +16,23 @@ pub struct Flow {
     pub name: &'static str,
     /// What the machine is like.
     pub config: Config,
-    /// What the daemon does.
-    pub plan: Plan,
+    /// Who does what.
+    pub actor: Actor,
     /// Files below the work directory.
     pub files: Vec<(String, Vec<u8>)>,
     /// What goes wrong.
     pub faults: Vec<Fault>,
     /// What the daemon must see, for each process.
     pub expected: Vec<Expected>,
+}
+
+/// Who sets a flow going.
+#[derive(Clone, Debug)]
+pub enum Actor {
+    /// A daemon with its client.
+    Daemon(Plan),
+    /// Somebody who types `wavetank run`.
+    User(Typed),
 }
 
 /// What the daemon must see of a process.
@@ -42,11 +52,7 @@ pub struct Expected {
 
 impl Expected {
     fn ended(status: i32, stdout: impl Into<Vec<u8>>) -> Expected {
-        Expected {
-            status: Some(status.to_string()),
-            stdout: stdout.into(),
-            ..Expected::default()
-        }
+        Expected { status: Some(status.to_string()), stdout: stdout.into(), ..Expected::default() }
     }
 
     fn failed(log: &'static str) -> Expected {
@@ -74,8 +80,11 @@ impl Expected {
                 return Some(format!("{name}: {have} bytes of {want}, different from {place} on"));
             }
         }
-        let log_fits =
-            if self.log.is_empty() { told.shim_log.is_empty() } else { told.shim_log.contains(self.log) };
+        let log_fits = if self.log.is_empty() {
+            told.shim_log.is_empty()
+        } else {
+            told.shim_log.contains(self.log)
+        };
         (!log_fits).then(|| format!("its shim's log says {}", told.shim_log))
     }
 }
@@ -100,7 +109,7 @@ fn scripted(name: &'static str, dialect: Dialect, script: &Value, expected: Expe
     Flow {
         name,
         config: Config { short_one_in: 4, timers_race: false, ..Config::default() },
-        plan: Plan { dialect, env: Vec::new(), processes: vec![init] },
+        actor: Actor::Daemon(Plan { dialect, env: Vec::new(), processes: vec![init] }),
         files: vec![("bundle/fake-runc.json".to_owned(), script.to_string().into_bytes())],
         faults: Vec::new(),
         expected: vec![expected],
@@ -108,8 +117,19 @@ fn scripted(name: &'static str, dialect: Dialect, script: &Value, expected: Expe
 }
 
 impl Flow {
-    fn init(mut self, change: impl FnOnce(&mut Process)) -> Flow {
-        change(&mut self.plan.processes[0]);
+    fn plan(mut self, change: impl FnOnce(&mut Plan)) -> Flow {
+        if let Actor::Daemon(plan) = &mut self.actor {
+            change(plan);
+        }
+        self
+    }
+
+    fn init(self, change: impl FnOnce(&mut Process)) -> Flow {
+        self.plan(|plan| change(&mut plan.processes[0]))
+    }
+
+    fn fault(mut self, fault: Fault) -> Flow {
+        self.faults.push(fault);
         self
     }
 }
@@ -121,18 +141,31 @@ pub fn flows() -> Vec<Flow> {
     let echoed = pattern(300);
     vec![
         guest("hello", Dialect::Run, &["print", "hello", "exit", "7"], Expected::ended(7, "hello")),
-        guest("hello-create", Dialect::Create, &["print", "hello", "exit", "7"], Expected::ended(7, "hello")),
-        guest("hello-start", Dialect::Start, &["print", "hello", "exit", "7"], Expected::ended(7, "hello")),
-        guest("echo", Dialect::Run, &["echo", "error", "done"], Expected {
-            stderr: b"done".to_vec(),
-            ..Expected::ended(0, echoed.clone())
-        })
+        guest(
+            "hello-create",
+            Dialect::Create,
+            &["print", "hello", "exit", "7"],
+            Expected::ended(7, "hello"),
+        ),
+        guest(
+            "hello-start",
+            Dialect::Start,
+            &["print", "hello", "exit", "7"],
+            Expected::ended(7, "hello"),
+        ),
+        guest(
+            "echo",
+            Dialect::Run,
+            &["echo", "error", "done"],
+            Expected { stderr: b"done".to_vec(), ..Expected::ended(0, echoed.clone()) },
+        )
         .init(|init| init.input = pattern(300)),
-        guest("early-close", Dialect::Create, &["read-all"], Expected::ended(0, "300"))
-            .init(|init| {
+        guest("early-close", Dialect::Create, &["read-all"], Expected::ended(0, "300")).init(
+            |init| {
                 init.input = pattern(300);
                 init.control = "0 0 0\nnonsense\n0 0 0\n".to_owned();
-            }),
+            },
+        ),
         guest("tty", Dialect::Run, &["winsize", "exit", "3"], Expected::ended(3, "91x37"))
             .init(|init| (init.terminal, init.size) = (true, size)),
         guest("tty-start", Dialect::Start, &["winsize", "exit", "3"], Expected::ended(3, "91x37"))
@@ -140,37 +173,98 @@ pub fn flows() -> Vec<Flow> {
         exec(),
         restore(),
         guest("output", Dialect::Run, &["bytes", "200000"], Expected::ended(0, pattern(200_000))),
-        guest("reader-returns", Dialect::Run, &["bytes", "3000", "read-all"],
-            Expected::ended(0, [pattern(3000), b"0".to_vec()].concat()))
-            .init(|init| init.leaves_after = Some(1)),
-        guest("killed", Dialect::Run, &["print", "x", "sleep-ms", "1000000"], Expected::ended(137, "x"))
-            .init(|init| init.signal = Some((Signal::KILL, 1))),
-        guest("grandchild", Dialect::Start, &["print", "x", "fork-hold-stdout-ms", "50"],
-            Expected::ended(0, "x")),
-        scripted("early-exit", Dialect::Run,
+        guest(
+            "reader-returns",
+            Dialect::Run,
+            &["bytes", "3000", "read-all"],
+            Expected::ended(0, [pattern(3000), b"0".to_vec()].concat()),
+        )
+        .init(|init| init.leaves_after = Some(1)),
+        guest(
+            "killed",
+            Dialect::Run,
+            &["print", "x", "sleep-ms", "1000000"],
+            Expected::ended(137, "x"),
+        )
+        .init(|init| init.signal = Some((Signal::KILL, 1))),
+        guest(
+            "grandchild",
+            Dialect::Start,
+            &["print", "x", "fork-hold-stdout-ms", "50"],
+            Expected::ended(0, "x"),
+        ),
+        scripted(
+            "early-exit",
+            Dialect::Run,
             &json!({ "container": { "argv": argv(&["exit", "5"]) },
                 "on": { "run": { "midway": { "wait_for_process_exit": true } } } }),
-            Expected::ended(5, "")),
-        scripted("runtime-fails", Dialect::Run,
+            Expected::ended(5, ""),
+        ),
+        scripted(
+            "runtime-fails",
+            Dialect::Run,
             &json!({ "on": { "run": { "before": { "log_error": "no", "exit_code": 1 } } } }),
-            Expected::default()),
-        scripted("runtime-dies", Dialect::Create,
+            Expected::default(),
+        ),
+        scripted(
+            "runtime-dies",
+            Dialect::Create,
             &json!({ "on": { "create": { "before": { "die_by_signal": "KILL" } } } }),
-            Expected::default()),
-        scripted("runtime-stderr", Dialect::Run,
+            Expected::default(),
+        ),
+        scripted(
+            "runtime-stderr",
+            Dialect::Run,
             &json!({ "container": { "argv": argv(&["exit", "0"]) },
                 "on": { "run": { "before": { "stderr_bytes": 70_000 } } } }),
-            Expected { stderr: fake_runc::pattern(0, 70_000), ..Expected::ended(0, "") }),
-        scripted("no-pid-file", Dialect::Run,
+            Expected { stderr: fake_runc::pattern(0, 70_000), ..Expected::ended(0, "") },
+        ),
+        scripted(
+            "no-pid-file",
+            Dialect::Run,
             &json!({ "on": { "run": { "pid_file": "none" } } }),
-            Expected::failed("open pid: no such file or directory")),
-        scripted("stranger", Dialect::Run,
+            Expected::failed("open pid: no such file or directory"),
+        ),
+        scripted(
+            "stranger",
+            Dialect::Run,
             &json!({ "container": { "argv": argv(&["exit", "0"]) }, "on": { "run": { "pid_file": { "text": "2" } } } }),
-            Expected::failed("no child processes (ECHILD)")),
-        guest("missing-fifo", Dialect::Run, &["exit", "0"],
-            Expected::failed("open /w/init-stdout: no such file or directory"))
-            .init(|init| init.without = Some("stdout")),
+            Expected::failed("no child processes (ECHILD)"),
+        ),
+        guest(
+            "missing-fifo",
+            Dialect::Run,
+            &["exit", "0"],
+            Expected::failed("open /w/init-stdout: no such file or directory"),
+        )
+        .init(|init| init.without = Some("stdout")),
+        guest("disk-full", Dialect::Run, &["print", "x", "exit", "6"], Expected::ended(6, "x"))
+            .fault(Fault::fail(Errno::ENOSPC).of(Call::Write).on("exitStatus.new")),
+        guest(
+            "disk-stays-full",
+            Dialect::Run,
+            &["print", "x", "exit", "6"],
+            Expected {
+                stdout: b"x".to_vec(),
+                ..Expected::failed("write exitStatus: no space left on device")
+            },
+        )
+        .fault(Fault::fail(Errno::ENOSPC).of(Call::Write).on("exitStatus.new").for_ever()),
+        user(),
     ]
+}
+
+fn user() -> Flow {
+    let words = ["guest", "echo", "error", "done", "exit", "7"].map(str::to_owned).to_vec();
+    let typed = Typed { words, input: pattern(300) };
+    let expected = Expected {
+        shim_code: 7,
+        stdout: pattern(300),
+        stderr: format!("{}done", wavetank::manager::FAKE_RUNC_NOTE).into_bytes(),
+        ..Expected::default()
+    };
+    let flow = scripted("wavetank-run", Dialect::Run, &json!({}), expected);
+    Flow { actor: Actor::User(typed), files: Vec::new(), ..flow }
 }
 
 fn exec() -> Flow {
@@ -179,9 +273,9 @@ fn exec() -> Flow {
         "exec": { "argv": argv(&["print", "second", "exit", "9"]) },
     });
     let mut flow = scripted("exec", Dialect::Run, &script, Expected::ended(0, "first0"));
-    flow.plan.processes.push(Process { id: "e1".to_owned(), ..Process::default() });
     flow.expected.push(Expected::ended(9, "second"));
-    flow
+    let second = Process { id: "e1".to_owned(), ..Process::default() };
+    flow.plan(|plan| plan.processes.push(second))
 }
 
 fn restore() -> Flow {

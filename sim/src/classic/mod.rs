@@ -4,15 +4,19 @@
 mod conversation;
 mod daemon;
 mod flows;
+mod user;
 
 use std::cell::RefCell;
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use wavetank::host::Host;
+use wavetank::manager::RunOptions;
 
 pub use daemon::{Plan, Process, Told};
-pub use flows::{Flow, flow, flows};
+pub use flows::{Actor, Expected, Flow, flow, flows};
+pub use user::Typed;
 
 use crate::guests::guest;
 use crate::{Choose, Config, Outcome, World};
@@ -39,12 +43,12 @@ pub fn run(flow: &Flow, chooser: &mut dyn Choose, keep_trace: bool) -> Run {
     let mut world = World::new(config);
     let told = Rc::new(RefCell::new(Vec::new()));
     furnish(&mut world, flow, &told);
-    let failure = match world.start("/bin/daemon", &["daemon"]) {
+    let failure = match world.start("/bin/actor", &["actor"]) {
         Ok(_) => {
             let outcome = world.run(chooser);
             check(&world, flow, &outcome, &told.borrow())
         }
-        Err(error) => Some(format!("the daemon could not be started: {error:?}")),
+        Err(error) => Some(format!("the actor could not be started: {error:?}")),
     };
     Run { failure, hash: world.hash(), steps: world.steps(), trace: world.trace() }
 }
@@ -55,6 +59,7 @@ fn furnish(world: &mut World, flow: &Flow, told: &Rc<RefCell<Vec<Told>>>) {
         .add_dir(WORK)
         .add_program("/bin/containerd-shim", |host, argv| wavetank::classic::main(host, argv))
         .add_program("/bin/fake-runc", |host, argv| fake_runc::main(host, argv))
+        .add_program("/bin/wavetank", |host, argv| run_tool(host, argv))
         .add_program("/bin/guest", |host, argv| guest(host, argv));
     for (path, content) in &flow.files {
         world.add_file(PathBuf::from(WORK).join(path), content.clone());
@@ -62,12 +67,20 @@ fn furnish(world: &mut World, flow: &Flow, told: &Rc<RefCell<Vec<Told>>>) {
     for fault in &flow.faults {
         world.add_fault(fault.clone());
     }
-    let (plan, told) = (flow.plan.clone(), Rc::clone(told));
-    world.add_program("/bin/daemon", move |host, _| {
-        *told.borrow_mut() = daemon::play(host, &plan);
-        let cleaned = wavetank::files::remove_all(host, std::path::Path::new(WORK));
-        i32::from(cleaned.is_err() || host.pid().0 == 0)
+    let (actor, told) = (flow.actor.clone(), Rc::clone(told));
+    world.add_program("/bin/actor", move |host, _| {
+        *told.borrow_mut() = match &actor {
+            Actor::Daemon(plan) => daemon::play(host, plan),
+            Actor::User(typed) => vec![user::play(host, typed)],
+        };
+        i32::from(wavetank::files::remove_all(host, Path::new(WORK)).is_err())
     });
+}
+
+/// `wavetank run -- WORD…`, its own name being the first of the words.
+fn run_tool<H: Host>(host: &mut H, words: &[OsString]) -> i32 {
+    let command = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    wavetank::manager::run(host, &RunOptions { command, ..RunOptions::default() })
 }
 
 /// Holds a run against what it promised.
@@ -82,7 +95,8 @@ fn check(world: &World, flow: &Flow, outcome: &Outcome, told: &[Told]) -> Option
         let difference = expected.difference(told)?;
         Some(format!("{}: {difference}", told.process))
     });
-    let programs = ["/bin", "/bin/containerd-shim", "/bin/daemon", "/bin/fake-runc", "/bin/guest"];
-    let expected: Vec<PathBuf> = programs.iter().chain(&["/tmp"]).map(PathBuf::from).collect();
+    let programs = ["actor", "containerd-shim", "fake-runc", "guest", "wavetank"];
+    let programs = programs.iter().map(|name| Path::new("/bin").join(name));
+    let expected: Vec<PathBuf> = programs.chain(["/bin".into(), "/tmp".into()]).collect();
     differing.or_else(|| world.leaks(&expected).first().map(ToString::to_string))
 }
