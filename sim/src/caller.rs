@@ -74,7 +74,10 @@ impl SimHost<'_> {
                 };
                 let result = match result {
                     Ok(Tried::Wait(wait)) => {
-                        kernel.process(pid).wait = Some(wait);
+                        let changes = kernel.changes.get();
+                        let process = kernel.process(pid);
+                        process.wait = Some(wait);
+                        process.looked.set(changes);
                         return None;
                     }
                     Ok(Tried::Done(value)) => Ok(value),

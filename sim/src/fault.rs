@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use wavetank::host::{Errno, Fd, Signal};
+use wavetank::host::{Errno, Fd, Pid, Signal};
 
 use crate::call::Call;
 use crate::kernel::Kernel;
@@ -23,6 +23,8 @@ pub struct Fault {
     pub kind: FaultKind,
     /// Only processes of the program with this name (the last part of its path).
     pub program: Option<String>,
+    /// Only this process.
+    pub pid: Option<Pid>,
     /// Only this call.
     pub call: Option<Call>,
     /// Only calls on a file whose path ends so.
@@ -49,8 +51,8 @@ impl Fault {
     }
 
     fn new(kind: FaultKind) -> Fault {
-        let (program, call, path) = (None, None, None);
-        Fault { kind, program, call, path, after: 0, for_ever: false, seen: 0 }
+        let (program, pid, call, path) = (None, None, None, None);
+        Fault { kind, program, pid, call, path, after: 0, for_ever: false, seen: 0 }
     }
 
     /// Only this call.
@@ -63,6 +65,12 @@ impl Fault {
     #[must_use]
     pub fn by(self, program: &str) -> Fault {
         Fault { program: Some(program.to_owned()), ..self }
+    }
+
+    /// Only this process.
+    #[must_use]
+    pub fn by_pid(self, pid: Pid) -> Fault {
+        Fault { pid: Some(pid), ..self }
     }
 
     /// Only calls on a file whose path ends with these names.
@@ -110,6 +118,7 @@ impl Kernel {
             .filter(|fault| self.is_meant(fault, pid, call, about))
             .fold(None, |hit, fault| if fault.strikes() { hit.or(Some(fault.kind)) } else { hit });
         self.faults = faults;
+        self.faults_struck += u64::from(hit.is_some());
         match hit? {
             FaultKind::Fail(errno) => Some(errno),
             FaultKind::Signal(signal) => {
@@ -121,6 +130,7 @@ impl Kernel {
 
     fn is_meant(&self, fault: &Fault, pid: i32, call: Call, about: About<'_>) -> bool {
         fault.call.is_none_or(|only| only == call)
+            && fault.pid.is_none_or(|only| only.0 == pid)
             && fault.program.as_deref().is_none_or(|only| *only == *self.processes[&pid].name)
             && fault.path.as_deref().is_none_or(|only| self.is_about(pid, about, only))
     }

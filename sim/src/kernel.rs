@@ -36,6 +36,8 @@ pub(crate) struct Kernel {
     pub(crate) processes: BTreeMap<i32, Process>,
     pub(crate) programs: Vec<Program>,
     pub(crate) faults: Vec<Fault>,
+    /// How many calls a planned fault has hit.
+    pub(crate) faults_struck: u64,
     pub(crate) trace: Trace,
     pub(crate) root: Id<Inode>,
     pub(crate) pts: Id<Inode>,
@@ -82,6 +84,7 @@ impl Kernel {
             processes: BTreeMap::new(),
             programs: Vec::new(),
             faults: Vec::new(),
+            faults_struck: 0,
             trace,
             root,
             pts,

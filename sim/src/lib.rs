@@ -5,6 +5,34 @@
 //! [`Host`](wavetank::host::Host); every process runs on a stack of its own, and at every call
 //! somebody else may go first. Who does, and everything else that may differ from run to run, is
 //! one call of [`Choose`], so that a run is its list of answers and can be had again.
+//!
+//! ```
+//! use std::path::Path;
+//! use wavetank::host::{Host, OpenFlags, write_all};
+//! use wavetank_sim::{Config, Odometer, Outcome, World};
+//!
+//! // Two programs write to one file; every order of their calls is tried.
+//! let mut odometer = Odometer::new();
+//! let mut contents = std::collections::BTreeSet::new();
+//! loop {
+//!     let mut world = World::new(Config::default());
+//!     for name in ["a", "b"] {
+//!         world.add_program(format!("/bin/{name}"), |host, argv| {
+//!             let flags = OpenFlags::WRITE | OpenFlags::CREATE | OpenFlags::APPEND;
+//!             let Ok(fd) = host.open(Path::new("/log"), flags, 0o644) else { return 1 };
+//!             i32::from(write_all(host, fd, argv[0].as_encoded_bytes()).is_err())
+//!         });
+//!         world.start(format!("/bin/{name}"), &[name]).unwrap();
+//!     }
+//!     assert_eq!(world.run(&mut odometer), Outcome::Done);
+//!     assert!(world.exits().iter().all(|(_, status)| status.success()));
+//!     contents.extend(world.text("/log"));
+//!     if !odometer.advance() {
+//!         break;
+//!     }
+//! }
+//! assert!(contents.iter().eq(["ab", "ba"]));
+//! ```
 
 mod call;
 mod caller;

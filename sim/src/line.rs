@@ -170,12 +170,17 @@ impl Pty {
         }
     }
 
+    /// Whether the slave can print anything: a newline may need two places.
+    pub(crate) fn has_output_room(&self) -> bool {
+        self.output.len() + 2 <= self.capacity.max(2)
+    }
+
     /// Prints a byte at the slave; false if there is no room.
     pub(crate) fn print(&mut self, byte: u8) -> bool {
         let output = self.termios.output;
         let newline = byte == b'\n' && output & Termios::OPOST != 0 && output & Termios::ONLCR != 0;
         let needed = if newline { 2 } else { 1 };
-        if self.output.len() + needed > self.capacity {
+        if self.output.len() + needed > self.capacity.max(2) {
             return false;
         }
         if newline {

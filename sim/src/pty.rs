@@ -265,7 +265,7 @@ impl Kernel {
         }
         let mut ready = Ready::empty();
         ready.set(Ready::READ, it.has_input());
-        ready.set(Ready::WRITE, it.output.len() < it.capacity);
+        ready.set(Ready::WRITE, it.has_output_room());
         ready
     }
 

@@ -252,6 +252,13 @@ impl World {
         self.kernel.borrow().inodes.iter().count()
     }
 
+    /// How many calls a planned fault has hit. A sweep over the first call, the second, and so on
+    /// is over when a run has none.
+    #[must_use]
+    pub fn faults_struck(&self) -> u64 {
+        self.kernel.borrow().faults_struck
+    }
+
     /// How many steps have been taken.
     #[must_use]
     pub fn steps(&self) -> u64 {

@@ -76,3 +76,22 @@ fn a_process_can_die_before_each_of_its_calls() {
         assert_eq!(killed, after < 3);
     }
 }
+
+/// The first call fails, then the second, and so on, until there is none left to fail.
+#[test]
+fn a_sweep_ends_by_itself() {
+    let mut after = 0;
+    loop {
+        let mut world = machine();
+        world.add_fault(Fault::fail(Errno::EIO).by_pid(wavetank::host::Pid(2)).after(after));
+        let world = in_machine(world, |host| {
+            let made = ["/tmp/0", "/tmp/1"].map(|path| host.mkdir(Path::new(path), 0o700));
+            assert!(made.iter().filter(|it| it.is_err()).count() <= 1);
+        });
+        if world.faults_struck() == 0 {
+            break;
+        }
+        after += 1;
+    }
+    assert_eq!(after, 2);
+}

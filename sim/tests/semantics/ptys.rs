@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rstest::rstest;
 use wavetank::host::{Errno, Fd, Host, Lead, OpenFlags, Ready, Signal, Termios, WindowSize};
-use wavetank_sim::{SimHost, World};
+use wavetank_sim::{Config, SimHost, World};
 
 use crate::common::*;
 
@@ -179,6 +179,29 @@ fn a_terminal_fills_up() {
         host.write(master, &[b'y'; 5000]).unwrap();
         host.write(master, b"\n").unwrap();
         assert_eq!(read(host, slave).unwrap().len(), 4096, "the end of a long line is lost");
+    });
+}
+
+#[test]
+fn a_writer_that_waits_for_a_small_terminal_goes_on() {
+    let mut world = machine_with(Config { terminal_bytes: 5, ..Config::default() });
+    world.add_program("/bin/writer", |host, _| {
+        assert_eq!(host.write(Fd(0), b"one\ntwo\n\n\n"), Ok(10));
+        0
+    });
+    in_machine(world, |host| {
+        let (master, _) = pair(host);
+        let slave = host.open_pty_peer(master).unwrap();
+        let pid = spawn(host, &["writer"], &[slave]);
+        host.set_nonblocking(master, false).unwrap();
+        let mut got = Vec::new();
+        while got.len() < 14 {
+            let mut one = [0];
+            host.read(master, &mut one).unwrap();
+            got.extend(one);
+        }
+        assert_eq!(got, b"one\r\ntwo\r\n\r\n\r\n");
+        assert_eq!(reap(host, pid), 0);
     });
 }
 
