@@ -20,6 +20,7 @@ use wavetank_sim::{Choose, Config, Outcome, Random, World};
 
 const SLOTS: usize = 8;
 const CALLS: usize = 60;
+const SEEDS: u64 = 2000;
 
 /// A call, with slots for descriptors and names for paths.
 #[derive(Clone, Debug)]
@@ -148,6 +149,8 @@ fn draw(chooser: &mut Random, topic: Topic) -> Step {
 
 struct Machine<'a, H> {
     host: &'a mut H,
+    /// Where the names are.
+    base: PathBuf,
     slots: [Option<Fd>; SLOTS],
     written: usize,
 }
@@ -156,6 +159,10 @@ impl<H: Host> Machine<'_, H> {
     /// A number that is no descriptor, where a slot is empty.
     fn fd(&self, slot: usize) -> Fd {
         self.slots[slot].unwrap_or(Fd(999))
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.base.join(name)
     }
 
     fn put(&mut self, slot: usize, fd: Fd) {
@@ -179,7 +186,8 @@ impl<H: Host> Machine<'_, H> {
     fn step(&mut self, step: &Step) -> String {
         match *step {
             Step::Open(path, flags, slot) => {
-                let result = self.host.open(Path::new(path), flags | OpenFlags::NOCTTY, 0o644);
+                let path = self.at(path);
+                let result = self.host.open(&path, flags | OpenFlags::NOCTTY, 0o644);
                 self.opened(slot, result)
             }
             Step::Close(slot) => {
@@ -196,7 +204,9 @@ impl<H: Host> Machine<'_, H> {
                 let bytes = self.bytes(size);
                 text(self.host.write(self.fd(slot), &bytes))
             }
-            Step::Splice(from, to, size) => text(self.host.splice(self.fd(from), self.fd(to), size)),
+            Step::Splice(from, to, size) => {
+                text(self.host.splice(self.fd(from), self.fd(to), size))
+            }
             Step::Pipe(reader, writer) if reader != writer => {
                 match self.host.pipe(OpenFlags::NONBLOCK) {
                     Ok(pipe) => {
@@ -212,17 +222,19 @@ impl<H: Host> Machine<'_, H> {
             Step::Kind(slot) => text(self.host.fstat(self.fd(slot)).map(|stat| {
                 (stat.kind, if stat.kind == FileKind::Regular { stat.size } else { 0 })
             })),
-            Step::Stat(path) => text(self.host.stat(Path::new(path)).map(|stat| stat.kind)),
-            Step::Rename(from, to) => text(self.host.rename(Path::new(from), Path::new(to))),
-            Step::Unlink(path) => text(self.host.unlink(Path::new(path))),
-            Step::Mkdir(path) => text(self.host.mkdir(Path::new(path), 0o755)),
-            Step::Rmdir(path) => text(self.host.rmdir(Path::new(path))),
-            Step::Mkfifo(path) => text(self.host.mkfifo(Path::new(path), 0o644)),
-            Step::Symlink(target, path) => {
-                text(self.host.symlink(Path::new(target), Path::new(path)))
+            Step::Stat(path) => text(self.host.stat(&self.base.join(path)).map(|stat| stat.kind)),
+            Step::Rename(from, to) => {
+                text(self.host.rename(&self.base.join(from), &self.base.join(to)))
             }
-            Step::Readlink(path) => text(self.host.readlink(Path::new(path))),
-            Step::List(path) => text(self.host.list(Path::new(path))),
+            Step::Unlink(path) => text(self.host.unlink(&self.base.join(path))),
+            Step::Mkdir(path) => text(self.host.mkdir(&self.base.join(path), 0o755)),
+            Step::Rmdir(path) => text(self.host.rmdir(&self.base.join(path))),
+            Step::Mkfifo(path) => text(self.host.mkfifo(&self.base.join(path), 0o644)),
+            Step::Symlink(target, path) => {
+                text(self.host.symlink(Path::new(target), &self.base.join(path)))
+            }
+            Step::Readlink(path) => text(self.host.readlink(&self.base.join(path))),
+            Step::List(path) => text(self.host.list(&self.base.join(path))),
             Step::Poll(interest) => {
                 let open: Vec<Fd> = self.slots.iter().flatten().copied().collect();
                 let mut questions: Vec<PollFd> =
@@ -261,9 +273,11 @@ impl<H: Host> Machine<'_, H> {
                 }
                 self.opened(slot, result)
             }
-            Step::Bind(slot, path) => text(self.host.bind(self.fd(slot), Path::new(path))),
+            Step::Bind(slot, path) => text(self.host.bind(self.fd(slot), &self.base.join(path))),
             Step::Listen(slot) => text(self.host.listen(self.fd(slot), 4)),
-            Step::Connect(slot, path) => text(self.host.connect(self.fd(slot), Path::new(path))),
+            Step::Connect(slot, path) => {
+                text(self.host.connect(self.fd(slot), &self.base.join(path)))
+            }
             Step::Accept(slot, other) => {
                 let result = self.host.accept(self.fd(slot));
                 if let Ok(fd) = result {
@@ -300,19 +314,17 @@ fn digest(bytes: &[u8]) -> (usize, String, u64) {
     (bytes.len(), start, sum)
 }
 
-fn play<H: Host>(host: &mut H, steps: &[Step]) -> Vec<String> {
+fn play<H: Host>(host: &mut H, base: &Path, steps: &[Step]) -> Vec<String> {
     let signals = host.signals(&[Signal::PIPE]).unwrap();
-    let mut machine = Machine { host, slots: [None; SLOTS], written: 0 };
+    let mut machine = Machine { host, base: base.to_owned(), slots: [None; SLOTS], written: 0 };
     let answers = steps.iter().map(|step| machine.step(step)).collect();
     close_all(machine.host, machine.slots.into_iter().flatten().chain([signals]));
     answers
 }
 
 fn on_linux(steps: &[Step]) -> Vec<String> {
-    // Paths are relative, and a test has no working directory of its own.
     let directory = tempfile::tempdir().unwrap();
-    let host = LinuxHost::new();
-    play(&mut Within { host, directory: directory.path().to_owned() }, steps)
+    play(&mut LinuxHost::new(), directory.path(), steps)
 }
 
 fn simulated(steps: &[Step]) -> Vec<String> {
@@ -320,17 +332,11 @@ fn simulated(steps: &[Step]) -> Vec<String> {
     let answers = Rc::new(RefCell::new(Vec::new()));
     let (steps, told) = (steps.to_vec(), Rc::clone(&answers));
     world.add_program("/bin/play", move |host, _| {
-        *told.borrow_mut() = play(host, &steps);
+        *told.borrow_mut() = play(host, Path::new("/work"), &steps);
         0
     });
     world.add_dir("/work");
-    let command = wavetank::host::Command {
-        program: "/bin/play".into(),
-        argv: vec!["play".into()],
-        cwd: Some("/work".into()),
-        ..wavetank::host::Command::default()
-    };
-    world.start_command(&command).unwrap();
+    world.start("/bin/play", &["play"]).unwrap();
     assert_eq!(world.run(&mut Random::new(0)), Outcome::Done);
     answers.take()
 }
@@ -347,9 +353,8 @@ fn both_kernels_give_the_same_answers(#[case] topic: Topic) {
         let (real, simulated) = (on_linux(&steps), simulated(&steps));
         let differs = real.iter().zip(&simulated).position(|(one, other)| one != other);
         if let Some(place) = differs {
-            let before: Vec<String> = (0..place)
-                .map(|at| format!("{:?} -> {}", steps[at], real[at]))
-                .collect();
+            let before: Vec<String> =
+                (0..place).map(|at| format!("{:?} -> {}", steps[at], real[at])).collect();
             panic!(
                 "seed {seed}, after\n{}\n{:?}\n     Linux: {}\n simulated: {}",
                 before.join("\n"),

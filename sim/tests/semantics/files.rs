@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use rstest::rstest;
-use wavetank::host::{Errno, Fd, FileKind, Host, OpenFlags, Ready, read_file, write_all};
+use wavetank::files::read_file;
+use wavetank::host::{Errno, Fd, FileKind, Host, OpenFlags, Ready, write_all};
 use wavetank_sim::Config;
 
 use crate::common::*;
