@@ -25,6 +25,9 @@ const FAILED_START_DRAIN: Duration = Duration::from_secs(2);
 /// How long, and how often, an exit status that cannot be written (a full disk) is tried again.
 const STATUS_PATIENCE: Duration = Duration::from_secs(5);
 const STATUS_RETRY: Duration = Duration::from_millis(100);
+/// How often a container that was just killed is deleted until the runtime believes it.
+const DELETE_TRIES: u32 = 20;
+const DELETE_RETRY: Duration = Duration::from_millis(50);
 /// A pid file holds ten digits.
 const PID_FILE_MAX: usize = 4096;
 
@@ -82,6 +85,11 @@ pub struct Shim {
     steps: VecDeque<Step>,
     /// The cleaning-up order that is being carried out.
     ordered: Option<Order>,
+    /// The runtime was killed for taking too long to make the process.
+    making_overdue: bool,
+    /// How often a delete that fails is tried again, and when.
+    delete_tries: u32,
+    delete_retry: Option<Duration>,
     /// When output is no longer waited for.
     drain_deadline: Option<Duration>,
     status: Option<ExitStatus>,
@@ -120,6 +128,9 @@ impl Shim {
             stage: Stage::default(),
             steps: VecDeque::new(),
             ordered: None,
+            making_overdue: false,
+            delete_tries: 0,
+            delete_retry: None,
             drain_deadline: None,
             status: None,
             status_written: false,
@@ -132,7 +143,7 @@ impl Shim {
     /// Has the process made, sees it through, and gives the exit code of the shim.
     pub(super) fn run<H: Host>(&mut self, host: &mut H) -> i32 {
         if let Err(error) = self.make_process(host) {
-            self.fail(host, &error, &[Step::Drain]);
+            self.fail(host, &error);
         }
         let mut questions = Vec::new();
         while !self.finished(host) {
@@ -167,11 +178,9 @@ impl Shim {
         }
         match self.stdio.turn(host, questions, now) {
             Ok(troubles) => {
-                for trouble in troubles {
-                    self.log.write(host, Level::Warn, &trouble.to_string());
-                }
+                troubles.iter().for_each(|trouble| self.warn(host, trouble));
             }
-            Err(error) => self.fail_making(host, &error),
+            Err(error) => self.fail(host, &error),
         }
         if is_ready(self.signals) {
             while host.read_signal(self.signals).is_ok() {}
@@ -188,31 +197,41 @@ impl Shim {
     fn due(&self) -> Option<Duration> {
         let draining = self.ordered.is_none() && self.steps.front() == Some(&Step::Drain);
         let drained = self.drain_deadline.filter(|_| draining);
-        let times = [self.stdio.due(), self.supervisor.due(), drained, self.status_retry];
+        let times = [
+            self.stdio.due(),
+            self.supervisor.due(),
+            drained,
+            self.status_retry,
+            self.delete_retry,
+        ];
         times.into_iter().flatten().min()
     }
 
     fn time_passed<H: Host>(&mut self, host: &mut H, now: Duration) {
         for role in self.supervisor.kill_overdue(host, now) {
-            let words = match role {
-                Role::Runtime(Order::Make) => "make the process",
-                Role::Runtime(Order::KillAll) => "kill the container",
-                Role::Runtime(Order::Delete) | Role::Process => "delete the container",
-            };
-            let error = Error::invalid(
-                &self.runtime.name,
-                format_args!("took too long to {words} and was killed ({})", Errno::ETIMEDOUT),
-            );
-            if role == Role::Runtime(Order::Make) {
-                self.fail_making(host, &error);
-            } else {
-                self.log.write(host, Level::Warn, &error.to_string());
+            match role {
+                Role::Runtime(Order::KillAll) => self.warn(host, &self.too_long("kill")),
+                Role::Runtime(Order::Delete) => self.warn(host, &self.too_long("delete")),
+                Role::Runtime(Order::Make) => self.making_overdue = true,
+                Role::Process => {}
             }
+        }
+        if self.delete_retry.is_some_and(|time| time <= now) {
+            self.delete_retry = None;
         }
         if self.status_retry.is_some_and(|time| time <= now) {
             self.status_retry = None;
             self.write_status(host, now);
         }
+    }
+
+    fn too_long(&self, command: &str) -> Error {
+        let reason = format!("took too long to {command} and was killed ({:?})", Errno::ETIMEDOUT);
+        Error::invalid(&self.runtime.name, reason)
+    }
+
+    fn warn<H: Host>(&self, host: &mut H, error: &Error) {
+        self.log.write(host, Level::Warn, &error.to_string());
     }
 
     fn read_control<H: Host>(&mut self, host: &mut H) {
@@ -290,7 +309,7 @@ impl Shim {
             Ok(_) => self.ordered = Some(order),
             Err(error) => {
                 let error = Error::system("fork/exec", command.program.display(), error.errno);
-                self.log.write(host, Level::Warn, &error.to_string());
+                self.warn(host, &error);
             }
         }
         close_all(host, [null]);
@@ -307,8 +326,11 @@ impl Shim {
                 }
             }
             Role::Runtime(order) => {
-                if self.ordered == Some(order) {
-                    self.ordered = None;
+                self.ordered = None;
+                if order == Order::Delete && !ended.status.success() && self.delete_tries > 0 {
+                    self.delete_tries -= 1;
+                    self.delete_retry = Some(host.now() + DELETE_RETRY);
+                    self.steps.push_front(Step::Delete { force: false });
                 }
             }
         }
@@ -319,13 +341,13 @@ impl Shim {
         if self.stage != Stage::Starting {
             return;
         }
-        if !status.success() {
+        if self.making_overdue {
+            self.fail(host, &self.too_long("make the process"));
+        } else if !status.success() {
             // The runtime has said why in its own log, which the daemon reads: no failure of ours.
-            self.not_started(host, &[Step::Drain, Step::Delete { force: false }]);
-            return;
-        }
-        if let Err(error) = self.adopt_process(host) {
-            self.fail_making(host, &error);
+            self.not_started(host);
+        } else if let Err(error) = self.adopt_process(host) {
+            self.fail(host, &error);
         }
     }
 
@@ -366,39 +388,41 @@ impl Shim {
         self.steps.extend(steps.into_iter().flatten());
     }
 
-    /// A failure while the process was being made, after which something of it may be there.
-    fn fail_making<H: Host>(&mut self, host: &mut H, error: &Error) {
-        if self.stage != Stage::Starting {
-            return;
+    fn fail<H: Host>(&mut self, host: &mut H, error: &Error) {
+        if self.stage == Stage::Starting {
+            self.log.write(host, Level::Error, &error.to_string());
+            self.exit_code = 1;
+            self.not_started(host);
         }
-        let delete = Step::Delete { force: true };
-        let steps: &[Step] = match self.runtime.dialect {
-            Dialect::Create => &[Step::KillAll, Step::Drain, delete],
-            Dialect::Start | Dialect::Run => &[delete, Step::Drain],
-        };
-        self.fail(host, error, steps);
     }
 
-    fn fail<H: Host>(&mut self, host: &mut H, error: &Error, steps: &[Step]) {
-        self.log.write(host, Level::Error, &error.to_string());
-        self.exit_code = 1;
-        self.not_started(host, steps);
-    }
-
-    fn not_started<H: Host>(&mut self, host: &mut H, steps: &[Step]) {
+    /// There is no process to see through. What the runtime may have left of one is removed.
+    fn not_started<H: Host>(&mut self, host: &mut H) {
         self.change(host, Change::FailedToStart);
         self.stdio.close_child_ends(host);
         self.stdio.process_ended(host);
         self.stdio.end_output_when_empty();
         self.drain_deadline = Some(host.now() + FAILED_START_DRAIN);
-        let is_mine = |step: &&Step| !self.is_exec || **step == Step::Drain;
-        self.steps.extend(steps.iter().filter(is_mine));
+        let something_lives = self.supervisor.has_living_children(host);
+        if self.is_exec && something_lives {
+            self.supervisor.kill_strangers(host);
+        }
+        let steps: &[Step] = match self.runtime.dialect {
+            _ if self.is_exec || self.program.is_none() => &[Step::Drain],
+            Dialect::Run if something_lives => &[Step::Delete { force: true }, Step::Drain],
+            Dialect::Start | Dialect::Create if something_lives => {
+                self.delete_tries = DELETE_TRIES;
+                &[Step::KillAll, Step::Delete { force: false }, Step::Drain]
+            }
+            _ => &[Step::Drain, Step::Delete { force: false }],
+        };
+        self.steps.extend(steps);
     }
 
     fn change<H: Host>(&mut self, host: &mut H, change: Change) {
         match self.stage.after(change) {
             Ok(stage) => self.stage = stage,
-            Err(illegal) => self.log.write(host, Level::Warn, &illegal.to_string()),
+            Err(illegal) => self.warn(host, &Error::invalid("process", illegal)),
         }
     }
 
@@ -431,7 +455,8 @@ impl Shim {
             deadline.is_some_and(|deadline| deadline <= host.now())
         };
         match step {
-            Step::KillAll | Step::Delete { .. } => true,
+            Step::KillAll => true,
+            Step::Delete { .. } => self.delete_retry.is_none(),
             Step::Drain => self.stdio.output_ended() || passed(host, self.drain_deadline),
             Step::WriteStatus => self.status_written || passed(host, self.status_deadline),
         }
