@@ -30,7 +30,7 @@ const USAGE: i32 = 2;
 pub fn main<H: Host>(host: &mut H, argv: &[OsString]) -> i32 {
     match start::arguments(argv) {
         Ok(arguments) => match start::start(host, arguments) {
-            Ok(mut shim) => shim.run(host),
+            Ok((mut shim, make)) => shim.run(host, make),
             Err(start::Failure::Logged) => 1,
             Err(start::Failure::Unlogged(error)) => refuse(host, &error.to_string()),
         },

@@ -4,7 +4,7 @@ mod ending;
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -70,10 +70,8 @@ pub struct Shim {
     options: Options,
     stdio: Stdio,
     is_exec: bool,
-    /// The command line that makes the process.
-    make: Vec<OsString>,
     /// The runtime's file, once it was found.
-    program: Option<std::path::PathBuf>,
+    program: Option<PathBuf>,
     supervisor: Supervisor<Role>,
     stage: Stage,
     steps: VecDeque<Step>,
@@ -105,7 +103,7 @@ pub(super) struct Parts {
 }
 
 impl Shim {
-    pub(super) fn new(parts: Parts, is_exec: bool, make: Vec<OsString>) -> Shim {
+    pub(super) fn new(parts: Parts, is_exec: bool) -> Shim {
         Shim {
             log: parts.log,
             signals: parts.signals,
@@ -116,7 +114,6 @@ impl Shim {
             options: parts.options,
             stdio: parts.stdio,
             is_exec,
-            make,
             program: None,
             supervisor: Supervisor::default(),
             stage: Stage::default(),
@@ -134,9 +131,10 @@ impl Shim {
         }
     }
 
-    /// Has the process made, sees it through, and gives the exit code of the shim.
-    pub(super) fn run<H: Host>(&mut self, host: &mut H) -> i32 {
-        if let Err(error) = self.make_process(host) {
+    /// Has the process made by this command line of the runtime, sees it through, and gives the exit
+    /// code of the shim.
+    pub(super) fn run<H: Host>(&mut self, host: &mut H, make: Vec<OsString>) -> i32 {
+        if let Err(error) = self.make_process(host, make) {
             self.fail(host, &error);
         }
         let mut questions = Vec::new();
@@ -250,7 +248,7 @@ impl Shim {
         }
     }
 
-    fn make_process<H: Host>(&mut self, host: &mut H) -> Result<(), Error> {
+    fn make_process<H: Host>(&mut self, host: &mut H, make: Vec<OsString>) -> Result<(), Error> {
         let name = self.runtime.name.clone();
         let env = host.environment();
         let Some(program) = find_program(host, Path::new(&name), &env) else {
@@ -259,7 +257,7 @@ impl Shim {
         self.program = Some(program.clone());
         let command = Command {
             program,
-            argv: self.make.clone(),
+            argv: make,
             env: None,
             cwd: Some(self.runtime.bundle.clone()),
             fds: self.stdio.child_ends().to_vec(),
@@ -357,5 +355,45 @@ impl Shim {
             self.process_ended(host, ended.status);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::{MockHost, Pid};
+    use crate::oci::Dialect;
+
+    #[test]
+    fn all_that_a_shim_knows_survives_being_written_down() {
+        let mut host = MockHost::new();
+        host.expect_open().returning(|_, _, _| Ok(Fd(3)));
+        host.expect_stat().returning(|_| Err(Errno::ENOENT));
+        host.expect_environment().returning(|| vec!["PATH=/bin".into()]);
+        host.expect_spawn().returning(|_| Ok(Pid(7)));
+        let runtime = Runtime {
+            dialect: Dialect::Run,
+            id: "c1".to_owned(),
+            bundle: "/b".into(),
+            name: "/bin/runc".to_owned(),
+            args: vec!["--root=/r".to_owned()],
+            no_pivot: false,
+            state_dir: "/s".into(),
+        };
+        let parts = Parts {
+            log: Log::open(&mut host, Path::new("/s/shim-log.json")).unwrap(),
+            signals: Fd(4),
+            exit: Fd(5),
+            control: Fd(6),
+            runtime,
+            options: Options::default(),
+            stdio: Stdio::default(),
+        };
+        let mut shim = Shim::new(parts, false);
+        shim.make_process(&mut host, vec!["runc".into()]).unwrap();
+        let text = serde_json::to_string(&shim).unwrap();
+        assert!(text.contains(r#""7":{"role":{"runtime":"make"}"#), "{text}");
+        let read: Shim = serde_json::from_str(&text).unwrap();
+        assert_eq!(serde_json::to_string(&read).unwrap(), text);
     }
 }

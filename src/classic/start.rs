@@ -23,6 +23,9 @@ pub(super) struct Arguments {
     runtime: String,
 }
 
+/// A shim, and the runtime's command line with which it is to begin.
+pub(super) type Ready = (Shim, Vec<OsString>);
+
 /// Why there is no shim to run.
 pub(super) enum Failure {
     /// It is told in `shim-log.json`.
@@ -56,7 +59,7 @@ pub(super) fn arguments(argv: &[OsString]) -> Result<Arguments, String> {
 
 /// Opens everything, in the order of containerd 0.2: the log, then the fifos whose closing tells
 /// the daemon of our end whatever happens, then what may be wrong.
-pub(super) fn start<H: Host>(host: &mut H, arguments: Arguments) -> Result<Shim, Failure> {
+pub(super) fn start<H: Host>(host: &mut H, arguments: Arguments) -> Result<Ready, Failure> {
     let unlogged = |error| Failure::Unlogged(error);
     // Held back first of all: not even an early signal ends the shim.
     let signals = host.signals(&catchable_signals());
@@ -79,7 +82,7 @@ fn open_all<H: Host>(
     state_dir: PathBuf,
     log: Log,
     signals: Fd,
-) -> Result<Shim, Error> {
+) -> Result<Ready, Error> {
     host.become_subreaper()
         .map_err(|errno| Error::system("prctl", "PR_SET_CHILD_SUBREAPER", errno))?;
     let exit = open_fifo(host, "exit")?;
@@ -105,7 +108,7 @@ fn open_all<H: Host>(
     };
     let restore = read_checkpoint(host, &process, &runtime)?;
     let (stdio, console) = open_stdio(host, &process, dialect, &env)?;
-    let order = match restore {
+    let make = match restore {
         _ if process.exec => runtime.exec(&console),
         Some((image, checkpoint)) => {
             let now = host.wall_clock();
@@ -114,7 +117,7 @@ fn open_all<H: Host>(
         None => runtime.create(&console),
     };
     let parts = Parts { log, signals, exit, control, runtime, options, stdio };
-    Ok(Shim::new(parts, process.exec, order))
+    Ok((Shim::new(parts, process.exec), make))
 }
 
 /// Every signal that can be held back (`signal(7)`); 32 and 33 are the C library's own.
