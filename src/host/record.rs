@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::call::Text;
+use super::call::{Text, plain_calls};
 use super::trace::{Header, Line, Outcome, Redaction, VERSION, mask_env_lists};
 use super::{
     Call, Command, Errno, Exit, Fd, FileStat, Host, OpenFlags, Pid, Pipe, PollFd, Received, Result,
@@ -159,40 +159,7 @@ macro_rules! noted {
 }
 
 impl<H: Host> Host for Recorder<H> {
-    noted! {
-        splice(from: Fd, to: Fd, len: usize) -> usize = Call::Splice { from, to, len };
-        set_nonblocking(fd: Fd, on: bool) -> () = Call::SetNonblocking { fd, on };
-        unread(fd: Fd) -> usize = Call::Unread { fd };
-        stat(path: &Path) -> FileStat = Call::Stat { path: path.into() };
-        fstat(fd: Fd) -> FileStat = Call::Fstat { fd };
-        fchown(fd: Fd, uid: u32, gid: u32) -> () = Call::Fchown { fd, uid, gid };
-        fchmod(fd: Fd, mode: u32) -> () = Call::Fchmod { fd, mode };
-        rename(from: &Path, to: &Path) -> () = Call::Rename { from: from.into(), to: to.into() };
-        unlink(path: &Path) -> () = Call::Unlink { path: path.into() };
-        mkdir(path: &Path, mode: u32) -> () = Call::Mkdir { path: path.into(), mode };
-        rmdir(path: &Path) -> () = Call::Rmdir { path: path.into() };
-        mkfifo(path: &Path, mode: u32) -> () = Call::Mkfifo { path: path.into(), mode };
-        symlink(target: &Path, path: &Path) -> () =
-            Call::Symlink { target: target.into(), path: path.into() };
-        unlock_pty(master: Fd) -> () = Call::UnlockPty { master };
-        pty_number(master: Fd) -> u32 = Call::PtyNumber { master };
-        window_size(terminal: Fd) -> WindowSize = Call::WindowSize { terminal };
-        set_window_size(terminal: Fd, size: WindowSize) -> () =
-            Call::SetWindowSize { terminal, size };
-        terminal_attributes(terminal: Fd) -> Termios = Call::TerminalAttributes { terminal };
-        set_terminal_attributes(terminal: Fd, attributes: &Termios) -> () =
-            Call::SetTerminalAttributes { terminal, attributes: *attributes };
-        wait(target: WaitFor, block: bool) -> Option<Exit> = Call::Wait { target, block };
-        kill(pid: Pid, signal: Signal) -> () = Call::Kill { pid, signal };
-        become_subreaper() -> () = Call::BecomeSubreaper;
-        signals(signals: &[Signal]) -> Fd = Call::Signals { signals: signals.to_vec() };
-        read_signal(fd: Fd) -> Signal = Call::ReadSignal { fd };
-        socket() -> Fd = Call::Socket;
-        bind(socket: Fd, path: &Path) -> () = Call::Bind { socket, path: path.into() };
-        listen(socket: Fd, backlog: u32) -> () = Call::Listen { socket, backlog };
-        connect(socket: Fd, path: &Path) -> () = Call::Connect { socket, path: path.into() };
-        accept(socket: Fd) -> Fd = Call::Accept { socket };
-    }
+    plain_calls!(noted);
 
     fn open(&mut self, path: &Path, flags: OpenFlags, mode: u32) -> Result<Fd> {
         let result = self.host.open(path, flags, mode);

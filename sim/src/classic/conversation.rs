@@ -4,13 +4,15 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use wavetank::Error;
+use wavetank::files::read_file;
 use wavetank::host::{
-    Errno, Exit, ExitStatus, Fd, Host, OpenFlags, Pid, PollFd, Ready, WaitFor, close_all,
+    Command, Errno, Exit, ExitStatus, Fd, Host, OpenFlags, Pid, PollFd, Ready, WaitFor, close_all,
 };
 use wavetank::manager::{ProcessSpec, StateDir};
 use wavetank::oci::{Dialect, parse_pid};
 
-use super::daemon::{Plan, Process, Told, read_text, start_container};
+use super::WORK;
+use super::plan::{Plan, Process, Told};
 
 /// Both ends of the talk, and what has come of it so far.
 pub(super) struct Conversation {
@@ -229,4 +231,28 @@ impl Output {
             }
         }
     }
+}
+
+/// The daemon's part since 0.2.3: starts what the shim has created.
+fn start_container<H: Host>(host: &mut H) -> Result<(), String> {
+    let null = Path::new("/dev/null");
+    let null = host
+        .open(null, OpenFlags::READ | OpenFlags::WRITE, 0)
+        .map_err(|errno| format!("open /dev/null: {errno}"))?;
+    let root = format!("--root={WORK}/runtime");
+    let argv = ["fake-runc", &root, "start", "c1"].map(OsString::from).to_vec();
+    let program = PathBuf::from("/bin/fake-runc");
+    let command = Command { program, argv, fds: vec![null; 3], ..Command::default() };
+    let spawned = host.spawn(&command);
+    close_all(host, [null]);
+    let pid = spawned.map_err(|error| format!("fake-runc start: {error:?}"))?;
+    match host.wait(WaitFor::Pid(pid), true) {
+        Ok(Some(exit)) if exit.status.success() => Ok(()),
+        other => Err(format!("fake-runc start: {other:?}")),
+    }
+}
+
+fn read_text<H: Host>(host: &mut H, path: &Path) -> Option<String> {
+    let text = read_file(host, path, 1 << 20).ok()?;
+    Some(String::from_utf8_lossy(&text).into_owned())
 }

@@ -4,71 +4,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
-use wavetank::files::read_file;
-use wavetank::host::{Command, Host, OpenFlags, PollFd, Signal, WaitFor, WindowSize, close_all};
+use wavetank::host::{Host, PollFd};
 use wavetank::manager::ProcessSpec;
-use wavetank::oci::Dialect;
 use wavetank::stdio::StreamPaths;
 
 use super::WORK;
 use super::conversation::Conversation;
+use super::plan::{Plan, Process, Told};
 
 /// How long the daemon waits before it looks again for a file that nothing announces.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
-
-/// What the daemon is to do.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// The runtime's dialect, told to the shim.
-    pub dialect: Dialect,
-    /// Further environment of the shim.
-    pub env: Vec<String>,
-    /// The processes, the container's first one first. The others are started once it is there,
-    /// and its input is kept open until they have ended.
-    pub processes: Vec<Process>,
-}
-
-/// One process, and what its client does.
-#[derive(Clone, Debug, Default)]
-pub struct Process {
-    /// `init`, or the exec's id.
-    pub id: String,
-    /// It has a terminal.
-    pub terminal: bool,
-    /// A checkpoint to restore it from.
-    pub checkpoint: String,
-    /// What the client writes.
-    pub input: Vec<u8>,
-    /// The window's size, told right at the start.
-    pub size: Option<WindowSize>,
-    /// A signal for the process as soon as its output is as long as this.
-    pub signal: Option<(Signal, usize)>,
-    /// A fifo that the client has forgotten to make.
-    pub without: Option<&'static str>,
-    /// Lines for the control fifo before anything else.
-    pub control: String,
-    /// The client leaves after so many bytes of output, and comes back.
-    pub leaves_after: Option<usize>,
-}
-
-/// What the daemon saw of a process.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Told {
-    /// Which process.
-    pub process: String,
-    /// The exit code of its shim.
-    pub shim_code: Option<i32>,
-    /// What `exitStatus` said when the exit fifo hung up.
-    pub status: Option<String>,
-    /// Its output.
-    pub stdout: Vec<u8>,
-    /// Its other output.
-    pub stderr: Vec<u8>,
-    /// `shim-log.json`.
-    pub shim_log: String,
-    /// Something that a daemon must not see.
-    pub astonished: Option<String>,
-}
 
 pub(super) fn play<H: Host>(host: &mut H, plan: &Plan) -> Vec<Told> {
     let mut conversations: Vec<Conversation> = Vec::new();
@@ -140,28 +85,4 @@ fn spec(process: &Process) -> ProcessSpec {
         checkpoint: process.checkpoint.clone(),
         oci_process: Value::Object(oci_process),
     }
-}
-
-/// The daemon's part since 0.2.3: starts what the shim has created.
-pub(super) fn start_container<H: Host>(host: &mut H) -> Result<(), String> {
-    let null = Path::new("/dev/null");
-    let null = host
-        .open(null, OpenFlags::READ | OpenFlags::WRITE, 0)
-        .map_err(|errno| format!("open /dev/null: {errno}"))?;
-    let root = format!("--root={WORK}/runtime");
-    let argv = ["fake-runc", &root, "start", "c1"].map(std::ffi::OsString::from).to_vec();
-    let program = PathBuf::from("/bin/fake-runc");
-    let command = Command { program, argv, fds: vec![null; 3], ..Command::default() };
-    let spawned = host.spawn(&command);
-    close_all(host, [null]);
-    let pid = spawned.map_err(|error| format!("fake-runc start: {error:?}"))?;
-    match host.wait(WaitFor::Pid(pid), true) {
-        Ok(Some(exit)) if exit.status.success() => Ok(()),
-        other => Err(format!("fake-runc start: {other:?}")),
-    }
-}
-
-pub(super) fn read_text<H: Host>(host: &mut H, path: &Path) -> Option<String> {
-    let text = read_file(host, path, 1 << 20).ok()?;
-    Some(String::from_utf8_lossy(&text).into_owned())
 }

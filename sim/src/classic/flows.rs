@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use wavetank::host::{Errno, Signal, WindowSize};
 use wavetank::oci::Dialect;
 
-use super::daemon::{Plan, Process, Told};
+use super::plan::{Plan, Process, Told};
 use super::user::Typed;
 use crate::guests::pattern;
 use crate::{Call, Config, Fault};

@@ -4,6 +4,7 @@
 mod conversation;
 mod daemon;
 mod flows;
+mod plan;
 mod user;
 
 use std::cell::RefCell;
@@ -14,8 +15,8 @@ use std::rc::Rc;
 use wavetank::host::Host;
 use wavetank::manager::RunOptions;
 
-pub use daemon::{Plan, Process, Told};
 pub use flows::{Actor, Expected, Flow, flow, flows};
+pub use plan::{Plan, Process, Told};
 pub use user::Typed;
 
 use crate::guests::guest;

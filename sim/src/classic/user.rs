@@ -8,7 +8,7 @@ use wavetank::host::{
     Command, Errno, Fd, Host, OpenFlags, PollFd, Ready, Result, WaitFor, close_all,
 };
 
-use super::daemon::Told;
+use super::plan::Told;
 
 /// What the user types, and what the program is given to read.
 #[derive(Clone, Debug, Default)]
