@@ -13,6 +13,7 @@ const READ_MAX: usize = 16 * 1024;
 #[derive(Clone, Debug)]
 pub(super) struct Pump {
     source: Option<Fd>,
+    /// `None` once it is broken; then what is read is dropped, so that its writer can go on.
     sink: Option<Fd>,
     pending: VecDeque<u8>,
 }
@@ -22,25 +23,29 @@ impl Pump {
         Pump { source: Some(source), sink: Some(sink), pending: VecDeque::new() }
     }
 
-    /// Whether the source has ended and everything is written, or the sink is broken.
+    /// Whether the source has ended and everything is written.
     pub(super) fn ended(&self) -> bool {
-        self.sink.is_none() || (self.source.is_none() && self.pending.is_empty())
+        self.source.is_none() && self.pending.is_empty()
+    }
+
+    /// Whether nobody takes what it carries any more.
+    pub(super) fn is_broken(&self) -> bool {
+        self.sink.is_none()
     }
 
     pub(super) fn question(&self) -> Option<PollFd> {
-        match (self.source, self.sink) {
-            (_, Some(sink)) if !self.pending.is_empty() => Some(PollFd::new(sink, Ready::WRITE)),
-            (Some(source), Some(_)) => Some(PollFd::new(source, Ready::READ)),
-            _ => None,
+        match self.sink.filter(|_| !self.pending.is_empty()) {
+            Some(sink) => Some(PollFd::new(sink, Ready::WRITE)),
+            None => self.source.map(|source| PollFd::new(source, Ready::READ)),
         }
     }
 
     /// Makes the one call that its question was about.
     pub(super) fn turn<H: Host>(&mut self, host: &mut H) {
-        match (self.source, self.sink) {
-            (_, Some(sink)) if !self.pending.is_empty() => self.write(host, sink),
-            (Some(source), Some(_)) => self.read(host, source),
-            _ => {}
+        match (self.sink.filter(|_| !self.pending.is_empty()), self.source) {
+            (Some(sink), _) => self.write(host, sink),
+            (None, Some(source)) => self.read(host, source),
+            (None, None) => {}
         }
     }
 
@@ -48,6 +53,7 @@ impl Pump {
         let mut buffer = [0; READ_MAX];
         match host.read(source, &mut buffer) {
             Ok(0) => self.source = None,
+            Ok(_) if self.is_broken() => {}
             Ok(count) => self.pending.extend(&buffer[..count]),
             Err(Errno::EAGAIN | Errno::EINTR) => {}
             Err(_) => self.source = None,

@@ -129,7 +129,12 @@ impl Session {
             self.end_input(host);
             for pump in [Some(&mut self.output), self.error.as_mut()].into_iter().flatten() {
                 if ready(pump) {
+                    let was_broken = pump.is_broken();
                     pump.turn(host);
+                    if pump.is_broken() && !was_broken {
+                        // What the process would have got had it written there itself.
+                        self.undelivered.push(Signal::PIPE);
+                    }
                 }
             }
             if !questions[0].ready.is_empty() {
