@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::Error;
-use crate::host::{self, Errno, Host, OpenFlags, write_all};
+use crate::host::{self, Errno, Host, OpenFlags, close_all, write_all};
 
 /// Reads a whole file of at most `limit` bytes, without waiting for anybody.
 ///
@@ -13,8 +13,8 @@ pub fn read_file<H: Host>(host: &mut H, path: &Path, limit: usize) -> Result<Vec
     let failed = |call| move |errno| Error::system(call, path.display(), errno);
     let fd = host.open(path, OpenFlags::READ | OpenFlags::NONBLOCK, 0).map_err(failed("open"))?;
     let content = host::read_to_end(host, fd, limit).map_err(failed("read"));
-    let closed = host.close(fd).map_err(failed("close"));
-    content.and_then(|bytes| closed.map(|()| bytes))
+    close_all(host, [fd]);
+    content
 }
 
 /// Puts a file in its place whole or not at all: nobody ever sees a part of it.

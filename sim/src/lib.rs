@@ -1,1 +1,76 @@
-//! The simulated kernel.
+//! A simulated kernel in which wavetank's own code runs.
+//!
+//! A [`World`] is a machine in memory: files, fifos, pipes, terminals, sockets, processes, signals
+//! and a clock, as Linux has them. Its programs are ordinary code written against
+//! [`Host`](wavetank::host::Host); every process runs on a stack of its own, and at every call
+//! somebody else may go first. Who does, and everything else that may differ from run to run, is
+//! one call of [`Choose`], so that a run is its list of answers and can be had again.
+//!
+//! ```
+//! use std::path::Path;
+//! use wavetank::host::{Host, OpenFlags, write_all};
+//! use wavetank_sim::{Config, Odometer, Outcome, World};
+//!
+//! // Two programs write to one file; every order of their calls is tried.
+//! let mut odometer = Odometer::new();
+//! let mut contents = std::collections::BTreeSet::new();
+//! loop {
+//!     let mut world = World::new(Config::default());
+//!     for name in ["a", "b"] {
+//!         world.add_program(format!("/bin/{name}"), |host, argv| {
+//!             let flags = OpenFlags::WRITE | OpenFlags::CREATE | OpenFlags::APPEND;
+//!             let Ok(fd) = host.open(Path::new("/log"), flags, 0o644) else { return 1 };
+//!             i32::from(write_all(host, fd, argv[0].as_encoded_bytes()).is_err())
+//!         });
+//!         world.start(format!("/bin/{name}"), &[name]).unwrap();
+//!     }
+//!     assert_eq!(world.run(&mut odometer), Outcome::Done);
+//!     assert!(world.exits().iter().all(|(_, status)| status.success()));
+//!     contents.extend(world.text("/log"));
+//!     if !odometer.advance() {
+//!         break;
+//!     }
+//! }
+//! assert!(contents.iter().eq(["ab", "ba"]));
+//! ```
+
+mod call;
+mod caller;
+mod checks;
+mod choose;
+pub mod classic;
+mod config;
+mod exit;
+mod fault;
+mod file;
+mod fs;
+pub mod guests;
+mod host;
+mod io;
+mod kernel;
+mod line;
+mod names;
+mod open;
+mod pipe;
+mod poll;
+mod proc;
+mod process;
+mod pty;
+mod sched;
+mod signals;
+mod slab;
+mod socket;
+mod trace;
+mod wait;
+mod world;
+
+pub use call::Call;
+pub use caller::SimHost;
+pub use checks::{Leftover, leftovers};
+pub use choose::{Choose, Odometer, Random, Recorded, Replay};
+pub use config::Config;
+pub use fault::{Fault, FaultKind};
+pub use kernel::Program;
+pub use sched::{Outcome, Waiting};
+pub use trace::first_difference;
+pub use world::{ProcessView, World};

@@ -299,7 +299,13 @@ impl Shim {
     fn child_ended<H: Host>(&mut self, host: &mut H, ended: Ended<Role>) {
         match ended.role {
             Role::Process => self.process_ended(host, ended.status),
-            Role::Runtime(Order::Make) => self.making_ended(host, ended.status),
+            Role::Runtime(Order::Make) => {
+                self.making_ended(host, ended.status);
+                // Until now only the runtime was waited for; others may have ended meanwhile.
+                for ended in self.supervisor.reap(host) {
+                    self.child_ended(host, ended);
+                }
+            }
             Role::Runtime(order) => {
                 if self.ordered == Some(order) {
                     self.ordered = None;
@@ -337,10 +343,6 @@ impl Shim {
         self.change(host, Change::Started);
         if let Some(ended) = adopted {
             self.process_ended(host, ended.status);
-        }
-        // Others may have ended while only the runtime was waited for.
-        for ended in self.supervisor.reap(host) {
-            self.child_ended(host, ended);
         }
         Ok(())
     }
@@ -455,13 +457,11 @@ impl Shim {
         match write_atomically(host, Path::new("exitStatus"), text.as_bytes()) {
             Ok(()) => self.status_written = true,
             Err(error) => {
-                if self.status_deadline.is_none() {
-                    self.log.write(host, Level::Error, &error.to_string());
-                    self.status_deadline = Some(now + STATUS_PATIENCE);
-                }
-                if self.status_deadline.is_some_and(|deadline| now < deadline) {
+                let deadline = *self.status_deadline.get_or_insert(now + STATUS_PATIENCE);
+                if now < deadline {
                     self.status_retry = Some(now + STATUS_RETRY);
                 } else {
+                    self.log.write(host, Level::Error, &error.to_string());
                     self.exit_code = 1;
                 }
             }

@@ -54,15 +54,20 @@ pub(super) fn arguments(argv: &[OsString]) -> Result<Arguments, String> {
     Ok(Arguments { id: next(), bundle: next(), runtime: next() })
 }
 
-/// Opens everything, in the order of containerd 0.2: the log first, then the fifos whose closing
-/// tells the daemon of our end whatever happens, then what may be wrong.
+/// Opens everything, in the order of containerd 0.2: the log, then the fifos whose closing tells
+/// the daemon of our end whatever happens, then what may be wrong.
 pub(super) fn start<H: Host>(host: &mut H, arguments: Arguments) -> Result<Shim, Failure> {
     let unlogged = |error| Failure::Unlogged(error);
+    // Held back first of all: not even an early signal ends the shim.
+    let signals = host.signals(&catchable_signals());
     let state_dir = host
         .current_dir()
         .map_err(|errno| unlogged(Error::system("getcwd", "the state directory", errno)))?;
     let log = Log::open(host, &state_dir.join("shim-log.json")).map_err(unlogged)?;
-    open_all(host, arguments, state_dir, log.clone()).map_err(|error| {
+    let signals = signals.map_err(|errno| Error::system("signalfd", "for all signals", errno));
+    let shim =
+        signals.and_then(|signals| open_all(host, arguments, state_dir, log.clone(), signals));
+    shim.map_err(|error| {
         log.write(host, Level::Error, &error.to_string());
         Failure::Logged
     })
@@ -73,10 +78,8 @@ fn open_all<H: Host>(
     arguments: Arguments,
     state_dir: PathBuf,
     log: Log,
+    signals: Fd,
 ) -> Result<Shim, Error> {
-    let signals = host
-        .signals(&catchable_signals())
-        .map_err(|errno| Error::system("signalfd", "for all signals", errno))?;
     host.become_subreaper()
         .map_err(|errno| Error::system("prctl", "PR_SET_CHILD_SUBREAPER", errno))?;
     let exit = open_fifo(host, "exit")?;

@@ -106,7 +106,7 @@ impl<'de> Deserialize<'de> for Text {
 /// One call of [`Host`](super::Host) and its arguments, but for the contents of buffers that it
 /// fills. The names are those of the methods.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "call", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(tag = "call", rename_all = "snake_case")]
 #[allow(missing_docs, reason = "the fields are the arguments that the methods document")]
 pub enum Call {
     Open { path: Text, flags: OpenFlags, mode: u32 },
@@ -168,7 +168,6 @@ impl Call {
 
 /// A [`Command`] in its readable form.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 #[allow(missing_docs, reason = "the fields are those of Command")]
 pub struct CommandText {
     pub program: Text,

@@ -54,8 +54,8 @@ pub enum Outcome {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Redaction {
-    /// The values of the environment: our own, those given to children, and those in a
-    /// `process.json` that is read.
+    /// The values of the environment: our own, but for `PATH`, `TMPDIR` and `WAVETANK_*`; those
+    /// given to children, and those in a `process.json` that is read.
     pub env: bool,
     /// What containers read and write.
     pub io: bool,
@@ -82,9 +82,10 @@ impl Redaction {
         *self == Redaction::default()
     }
 
-    /// The environment entry as it may be told.
+    /// The environment entry as it may be told. What the shim itself acts upon is no secret.
     pub(super) fn env_entry(self, mut entry: Text) -> Text {
-        if self.env {
+        let acted_upon: [&[u8]; 3] = [b"PATH=", b"TMPDIR=", b"WAVETANK_"];
+        if self.env && !acted_upon.iter().any(|start| entry.0.starts_with(start)) {
             let value = entry.0.iter().position(|byte| *byte == b'=').map_or(0, |place| place + 1);
             entry.0[value..].fill(b'x');
         }

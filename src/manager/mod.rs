@@ -23,6 +23,10 @@ use crate::stdio::StreamPaths;
 /// Exit code when the container could not be run at all, as docker's.
 pub const FAILED: i32 = 125;
 
+/// What is said on stderr when no runtime was given.
+pub const FAKE_RUNC_NOTE: &str = "wavetank: no --runtime given; the bundled fake-runc runs the \
+                                  command as a plain process, not in a container\n";
+
 /// What to run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunOptions {
@@ -91,9 +95,7 @@ fn prepare<H: Host>(
         return Err(Error::invalid(file.display(), "--tty needs process.terminal to be true"));
     }
     if options.runtime.is_none() {
-        let note = "wavetank: no --runtime given; the bundled fake-runc runs the command as a plain \
-                    process, not in a container\n";
-        let _ = write_all(host, Fd(2), note.as_bytes());
+        let _ = write_all(host, Fd(2), FAKE_RUNC_NOTE.as_bytes());
     }
     let stream = |name: &str| work.join(name).to_string_lossy().into_owned();
     let spec = ProcessSpec {

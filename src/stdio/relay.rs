@@ -90,10 +90,11 @@ impl Relay {
         self.ended
     }
 
-    /// Bytes that the sink did not take.
-    #[must_use]
-    pub fn dropped(&self) -> u64 {
-        self.dropped
+    /// Bytes that the sink did not take, and, should the relay be given up now, will not take any
+    /// more: those dropped, those in our hands, and those still in the source.
+    pub fn lost<H: Host>(&self, host: &mut H) -> u64 {
+        let unread = if self.ended { 0 } else { host.unread(self.source).unwrap_or(0) };
+        self.dropped + (self.pending.len() + unread) as u64
     }
 
     /// From now on the relay ends as soon as there is nothing to read, whoever may still write.

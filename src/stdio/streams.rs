@@ -346,16 +346,17 @@ impl Stdio {
     /// Closes everything, and gives the bytes that were lost from each stream: those that a broken
     /// sink did not take, and those that nobody has read nor can read any more.
     pub fn close<H: Host>(&mut self, host: &mut H) -> Vec<(&'static str, u64)> {
-        let dropped = |relay: &Option<Relay>| relay.as_ref().map_or(0, Relay::dropped);
-        let dropped = (dropped(&self.stdout_relay), dropped(&self.stderr_relay));
+        let mut lost_by =
+            |relay: &Option<Relay>| relay.as_ref().map_or(0, |relay| relay.lost(host));
+        let (stdout_lost, stderr_lost) = (lost_by(&self.stdout_relay), lost_by(&self.stderr_relay));
         let Stdio { input, stdout, stderr, child_ends, pipes, pty, console_socket, .. } =
             std::mem::take(self);
-        let outputs = [("stdout", stdout, dropped.0), ("stderr", stderr, dropped.1)];
+        let outputs = [("stdout", stdout, stdout_lost), ("stderr", stderr, stderr_lost)];
         let mut lost = Vec::new();
-        for (name, output, dropped) in outputs {
+        for (name, output, untaken) in outputs {
             let unread = output.map_or(0, |output| output.close(host) as u64);
-            if dropped + unread > 0 {
-                lost.push((name, dropped + unread));
+            if untaken + unread > 0 {
+                lost.push((name, untaken + unread));
             }
         }
         if let Some(input) = input {

@@ -1,0 +1,163 @@
+//! How a program in the simulated machine makes a call, whichever it is.
+
+use std::cell::RefCell;
+
+use corosensei::Yielder;
+use wavetank::host::{Errno, Result, SpawnError, SpawnStep};
+
+use crate::call::{Call, Shown};
+use crate::fault::About;
+use crate::kernel::Kernel;
+use crate::pipe::PAGE;
+use crate::process::Stage;
+use crate::signals::pid_number;
+use crate::trace::bytes_text;
+use crate::wait::Tried;
+
+/// Why a process hands over to the scheduler.
+pub(crate) enum Request {
+    /// Its turn is over; the next one may be its own.
+    Turn,
+    /// It needs an answer to a question with so many answers.
+    Choice(usize),
+}
+
+/// The operating system as one simulated process sees it.
+///
+/// Every call that others could notice is a point where somebody else may run first. Calls
+/// that only look at the process itself (its pid, its environment, the clock) are not.
+pub struct SimHost<'a> {
+    pub(crate) kernel: &'a RefCell<Kernel>,
+    pub(crate) pid: i32,
+    pub(crate) yielder: &'a Yielder<usize, Request>,
+}
+
+/// Plain conversion for the calls that never wait.
+pub(crate) fn done<T>(result: Result<T>) -> Result<Tried<T>> {
+    result.map(Tried::Done)
+}
+
+impl SimHost<'_> {
+    /// Lets the scheduler decide who goes on.
+    pub(crate) fn turn(&self) {
+        self.yielder.suspend(Request::Turn);
+    }
+
+    /// Asks the run's chooser: for programs that may themselves behave in one way or another.
+    pub fn choose(&mut self, n: usize) -> usize {
+        if n <= 1 { 0 } else { self.yielder.suspend(Request::Choice(n)) }
+    }
+
+    /// One call: somebody's turn, then a planned fault, or tries until it is over.
+    pub(crate) fn call<T>(
+        &mut self,
+        call: Call,
+        about: About<'_>,
+        arguments: impl Fn() -> String,
+        mut attempt: impl FnMut(&mut Kernel, i32) -> Result<Tried<T>>,
+    ) -> Result<T>
+    where
+        Result<T>: Shown,
+    {
+        self.turn();
+        let pid = self.pid;
+        let fault = self.in_kernel(|kernel| {
+            kernel.tick();
+            kernel.fault(pid, call, about)
+        });
+        loop {
+            let tried = self.in_kernel(|kernel| {
+                let result = match fault {
+                    Some(errno) if call == Call::Close => attempt(kernel, pid).and(Err(errno)),
+                    Some(errno) => Err(errno),
+                    None => attempt(kernel, pid),
+                };
+                let result = match result {
+                    Ok(Tried::Wait(wait)) => {
+                        let changes = kernel.changes.get();
+                        let process = kernel.process(pid);
+                        process.wait = Some(wait);
+                        process.looked.set(changes);
+                        return None;
+                    }
+                    Ok(Tried::Done(value)) => Ok(value),
+                    Err(errno) => Err(errno),
+                };
+                let numbers = [pid_number(pid), call as u64, result.number()];
+                let Kernel { trace, processes, .. } = kernel;
+                trace.event(numbers, || {
+                    let program = &processes[&pid].name;
+                    let (name, arguments) = (call.name(), arguments());
+                    format!("{pid} {program} {name}({arguments}) -> {}", result.text())
+                });
+                Some(result)
+            });
+            match tried {
+                Some(result) => return result,
+                None => self.turn(),
+            }
+        }
+    }
+
+    /// Does something in the kernel; never comes back if that ended this process, or made it
+    /// another program.
+    fn in_kernel<T>(&self, work: impl FnOnce(&mut Kernel) -> T) -> T {
+        let (value, goes_on) = {
+            let kernel = &mut *self.kernel.borrow_mut();
+            let value = work(kernel);
+            let process = &kernel.processes[&self.pid];
+            (value, process.stage == Stage::Running && process.start.is_none())
+        };
+        if goes_on {
+            return value;
+        }
+        loop {
+            self.turn();
+        }
+    }
+
+    /// How many of `len` bytes this call is to move at most.
+    pub(crate) fn shortened(&mut self, len: usize) -> usize {
+        let one_in = self.kernel.borrow().config.short_one_in;
+        if one_in < 2 || len < 2 || self.choose(one_in) < one_in - 1 {
+            return len;
+        }
+        match self.choose(3) {
+            0 => len - 1,
+            1 => len / 2,
+            _ => 1,
+        }
+    }
+
+    /// Writes to a pipe are whole up to a page, and others may be short.
+    pub(crate) fn shortened_write(&mut self, len: usize) -> usize {
+        if len <= PAGE { len } else { self.shortened(len).max(PAGE + 1) }
+    }
+
+    pub(crate) fn note_bytes(&self, bytes: &[u8]) {
+        self.kernel.borrow_mut().trace.more(|| format!(" {}", bytes_text(bytes)));
+    }
+}
+
+/// What came of starting a program.
+pub(crate) struct Spawned<T>(pub(crate) std::result::Result<T, SpawnError>);
+
+impl<T: Shown> Shown for Spawned<T> {
+    fn text(&self) -> String {
+        self.0.text()
+    }
+
+    fn number(&self) -> u64 {
+        self.0.number()
+    }
+}
+
+/// The step at which a planned failure of starting a program happened: the one that can fail so.
+pub(crate) fn planned(errno: Errno) -> SpawnError {
+    let step = match errno {
+        Errno::EAGAIN | Errno::ENOMEM => SpawnStep::Fork,
+        Errno::EBADF | Errno::EPERM => SpawnStep::Prepare,
+        _ => SpawnStep::Exec,
+    };
+    SpawnError { step, errno }
+}

@@ -1,0 +1,102 @@
+//! The classic door in the simulated kernel: the real shim, the real fake-runc, and a daemon to
+//! play against them.
+
+mod conversation;
+mod daemon;
+mod flows;
+mod user;
+
+use std::cell::RefCell;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use wavetank::host::Host;
+use wavetank::manager::RunOptions;
+
+pub use daemon::{Plan, Process, Told};
+pub use flows::{Actor, Expected, Flow, flow, flows};
+pub use user::Typed;
+
+use crate::guests::guest;
+use crate::{Choose, Config, Outcome, World};
+
+/// Where everything of a run is, the programs excepted.
+const WORK: &str = "/w";
+
+/// What a run came to.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// The first thing that is not as it was promised, if any.
+    pub failure: Option<String>,
+    /// Same for runs in which the same happened.
+    pub hash: u64,
+    /// Calls of the host that were made.
+    pub steps: u64,
+    /// What happened, line by line, if it was to be kept.
+    pub trace: Vec<String>,
+}
+
+/// Runs a flow once, every choice made by `chooser`.
+pub fn run(flow: &Flow, chooser: &mut dyn Choose, keep_trace: bool) -> Run {
+    let config = Config { trace: keep_trace, ..flow.config.clone() };
+    let mut world = World::new(config);
+    let told = Rc::new(RefCell::new(Vec::new()));
+    furnish(&mut world, flow, &told);
+    let failure = match world.start("/bin/actor", &["actor"]) {
+        Ok(_) => {
+            let outcome = world.run(chooser);
+            check(&world, flow, &outcome, &told.borrow())
+        }
+        Err(error) => Some(format!("the actor could not be started: {error:?}")),
+    };
+    Run { failure, hash: world.hash(), steps: world.steps(), trace: world.trace() }
+}
+
+fn furnish(world: &mut World, flow: &Flow, told: &Rc<RefCell<Vec<Told>>>) {
+    world
+        .add_dir("/tmp")
+        .add_dir(WORK)
+        .add_program("/bin/containerd-shim", |host, argv| wavetank::classic::main(host, argv))
+        .add_program("/bin/fake-runc", |host, argv| fake_runc::main(host, argv))
+        .add_program("/bin/wavetank", |host, argv| run_tool(host, argv))
+        .add_program("/bin/guest", |host, argv| guest(host, argv));
+    for (path, content) in &flow.files {
+        world.add_file(PathBuf::from(WORK).join(path), content.clone());
+    }
+    for fault in &flow.faults {
+        world.add_fault(fault.clone());
+    }
+    let (actor, told) = (flow.actor.clone(), Rc::clone(told));
+    world.add_program("/bin/actor", move |host, _| {
+        *told.borrow_mut() = match &actor {
+            Actor::Daemon(plan) => daemon::play(host, plan),
+            Actor::User(typed) => vec![user::play(host, typed)],
+        };
+        i32::from(wavetank::files::remove_all(host, Path::new(WORK)).is_err())
+    });
+}
+
+/// `wavetank run -- WORD…`, its own name being the first of the words.
+fn run_tool<H: Host>(host: &mut H, words: &[OsString]) -> i32 {
+    let command = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    wavetank::manager::run(host, &RunOptions { command, ..RunOptions::default() })
+}
+
+/// Holds a run against what it promised.
+fn check(world: &World, flow: &Flow, outcome: &Outcome, told: &[Told]) -> Option<String> {
+    if *outcome != Outcome::Done {
+        return Some(outcome.to_string());
+    }
+    if told.len() != flow.expected.len() {
+        return Some(format!("{} of {} processes were told of", told.len(), flow.expected.len()));
+    }
+    let differing = flow.expected.iter().zip(told).find_map(|(expected, told)| {
+        let difference = expected.difference(told)?;
+        Some(format!("{}: {difference}", told.process))
+    });
+    let programs = ["actor", "containerd-shim", "fake-runc", "guest", "wavetank"];
+    let programs = programs.iter().map(|name| Path::new("/bin").join(name));
+    let expected: Vec<PathBuf> = programs.chain(["/bin".into(), "/tmp".into()]).collect();
+    differing.or_else(|| world.leaks(&expected).first().map(ToString::to_string))
+}

@@ -1,0 +1,136 @@
+//! How processes end, and how their parents learn of it (`_exit(2)`, `wait4(2)`, `prctl(2)`).
+//!
+//! As in Linux an end has two steps: first everything is closed, then the parent is told. Between
+//! them others may run, so a reader can see the end of a pipe before its writer can be reaped.
+
+use wavetank::host::{Errno, Exit, ExitStatus, Pid, Result, Signal, WaitFor};
+
+use crate::kernel::{INIT, Kernel};
+use crate::process::Stage;
+use crate::signals::pid_number;
+
+impl Kernel {
+    /// First step: all that it had open is closed.
+    pub(crate) fn close_everything(&mut self, pid: i32, status: ExitStatus) {
+        let process = self.process(pid);
+        process.stage = Stage::Ending(status);
+        process.wait = None;
+        process.start = None;
+        let fds = std::mem::take(&mut process.fds);
+        let cwd = process.cwd;
+        let opening = process.opening.take();
+        for file in fds.into_iter().flatten() {
+            self.leave_file(file);
+        }
+        if let Some(file) = opening {
+            self.drop_file(file);
+        }
+        self.leave_inode(cwd);
+        self.set_exe(pid, None);
+        self.leave_terminal(pid);
+        self.trace.event([pid_number(pid), 101, 0], || format!("{pid} closes everything"));
+    }
+
+    /// The leader of a session takes the terminal with it.
+    fn leave_terminal(&mut self, pid: i32) {
+        let process = self.process(pid);
+        let session = process.session;
+        let Some(pty) = process.terminal.take().filter(|_| session == pid) else { return };
+        let foreground = self.ptys[pty].foreground.take();
+        self.ptys[pty].session = None;
+        if let Some(group) = foreground {
+            self.signal_group(group, Signal::HUP);
+        }
+        for process in self.processes.values_mut().filter(|it| it.session == session) {
+            process.terminal = None;
+        }
+    }
+
+    /// Second step: the children get a new parent, and the parent is told.
+    pub(crate) fn end(&mut self, pid: i32, status: ExitStatus) {
+        let process = self.process(pid);
+        process.stage = Stage::Zombie(status);
+        let children = std::mem::take(&mut process.children);
+        let parent = process.parent;
+        if !children.is_empty() {
+            let heir = self.heir(pid);
+            for child in children {
+                self.adopt(heir, child);
+            }
+        }
+        self.exits.push((Pid(pid), status));
+        self.trace.event([pid_number(pid), 102, 0], || format!("{pid} has ended: {status}"));
+        self.tell_parent(pid, parent);
+    }
+
+    /// The nearest living ancestor that wants orphans, or init.
+    fn heir(&self, pid: i32) -> i32 {
+        let mut at = self.processes[&pid].parent;
+        while at > INIT {
+            let process = &self.processes[&at];
+            if process.subreaper && process.lives() {
+                return at;
+            }
+            at = process.parent;
+        }
+        INIT
+    }
+
+    fn adopt(&mut self, heir: i32, child: i32) {
+        let process = self.process(child);
+        process.parent = heir;
+        let (stage, death_signal) = (process.stage, process.death_signal);
+        self.process(heir).children.push(child);
+        if let Some(signal) = death_signal {
+            self.signal(child, signal);
+        }
+        if matches!(stage, Stage::Zombie(_)) {
+            self.tell_parent(child, heir);
+        }
+    }
+
+    fn tell_parent(&mut self, pid: i32, parent: i32) {
+        self.changed();
+        if parent == INIT {
+            self.reap(pid);
+        } else {
+            self.signal(parent, Signal::CHLD);
+        }
+    }
+
+    fn reap(&mut self, pid: i32) {
+        let Some(process) = self.processes.remove(&pid) else { return };
+        self.process(process.parent).children.retain(|child| *child != pid);
+    }
+
+    pub(crate) fn wait(&mut self, me: i32, target: WaitFor) -> Result<Option<Exit>> {
+        self.has_ended_child(me, target)?;
+        let ended = |pid: &i32| match self.processes[pid].stage {
+            Stage::Zombie(status) if is_meant(target, *pid) => {
+                Some(Exit { pid: Pid(*pid), status })
+            }
+            _ => None,
+        };
+        let exit = self.processes[&me].children.iter().find_map(ended);
+        if let Some(exit) = exit {
+            self.reap(exit.pid.0);
+        }
+        Ok(exit)
+    }
+
+    /// Whether a wait would find an ended child.
+    pub(crate) fn has_ended_child(&self, me: i32, target: WaitFor) -> Result<bool> {
+        let mut meant = self.processes[&me].children.iter().filter(|pid| is_meant(target, **pid));
+        if meant.clone().next().is_none() {
+            return Err(Errno::ECHILD);
+        }
+        Ok(meant.any(|pid| matches!(self.processes[pid].stage, Stage::Zombie(_))))
+    }
+}
+
+fn is_meant(target: WaitFor, pid: i32) -> bool {
+    match target {
+        WaitFor::Any => true,
+        WaitFor::Pid(Pid(only)) => only == pid,
+    }
+}

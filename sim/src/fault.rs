@@ -1,0 +1,147 @@
+//! Faults that a test plans: this call of that program fails, or is the last thing it does.
+
+use std::path::{Path, PathBuf};
+
+use wavetank::host::{Errno, Fd, Pid, Signal};
+
+use crate::call::Call;
+use crate::kernel::Kernel;
+
+/// What happens instead of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultKind {
+    /// It fails with this error.
+    Fail(Errno),
+    /// The process gets this signal just before it.
+    Signal(Signal),
+}
+
+/// A planned fault. By default it means every call of every process; the fields narrow it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// What happens.
+    pub kind: FaultKind,
+    /// Only processes of the program with this name (the last part of its path).
+    pub program: Option<String>,
+    /// Only this process.
+    pub pid: Option<Pid>,
+    /// Only this call.
+    pub call: Option<Call>,
+    /// Only calls on a file whose path ends so.
+    pub path: Option<PathBuf>,
+    /// How many calls that are meant go well before.
+    pub after: u64,
+    /// Whether all calls from then on are hit, not that one alone.
+    pub for_ever: bool,
+    /// How many calls that are meant there have been.
+    pub(crate) seen: u64,
+}
+
+impl Fault {
+    /// Every call fails so; narrow it.
+    #[must_use]
+    pub fn fail(errno: Errno) -> Fault {
+        Fault::new(FaultKind::Fail(errno))
+    }
+
+    /// The process gets the signal before every call; narrow it.
+    #[must_use]
+    pub fn signal(signal: Signal) -> Fault {
+        Fault::new(FaultKind::Signal(signal))
+    }
+
+    fn new(kind: FaultKind) -> Fault {
+        let (program, pid, call, path) = (None, None, None, None);
+        Fault { kind, program, pid, call, path, after: 0, for_ever: false, seen: 0 }
+    }
+
+    /// Only this call.
+    #[must_use]
+    pub fn of(self, call: Call) -> Fault {
+        Fault { call: Some(call), ..self }
+    }
+
+    /// Only processes of the program with this name.
+    #[must_use]
+    pub fn by(self, program: &str) -> Fault {
+        Fault { program: Some(program.to_owned()), ..self }
+    }
+
+    /// Only this process.
+    #[must_use]
+    pub fn by_pid(self, pid: Pid) -> Fault {
+        Fault { pid: Some(pid), ..self }
+    }
+
+    /// Only calls on a file whose path ends with these names.
+    #[must_use]
+    pub fn on(self, path: impl Into<PathBuf>) -> Fault {
+        Fault { path: Some(path.into()), ..self }
+    }
+
+    /// Only after so many calls that went well.
+    #[must_use]
+    pub fn after(self, calls: u64) -> Fault {
+        Fault { after: calls, ..self }
+    }
+
+    /// From then on always, not once.
+    #[must_use]
+    pub fn for_ever(self) -> Fault {
+        Fault { for_ever: true, ..self }
+    }
+
+    fn strikes(&mut self) -> bool {
+        self.seen += 1;
+        if self.for_ever { self.seen > self.after } else { self.seen == self.after + 1 }
+    }
+}
+
+/// What a call is about: how a fault finds the file it is to hit.
+#[derive(Clone, Copy)]
+pub(crate) enum About<'a> {
+    Nothing,
+    Path(&'a Path),
+    Descriptor(Fd),
+}
+
+impl Kernel {
+    /// The error with which this call is to fail instead of being done, if any. This is the one
+    /// place where calls go wrong without a reason.
+    pub(crate) fn fault(&mut self, pid: i32, call: Call, about: About<'_>) -> Option<Errno> {
+        if self.faults.is_empty() {
+            return None;
+        }
+        let mut faults = std::mem::take(&mut self.faults);
+        let hit = faults
+            .iter_mut()
+            .filter(|fault| self.is_meant(fault, pid, call, about))
+            .fold(None, |hit, fault| if fault.strikes() { hit.or(Some(fault.kind)) } else { hit });
+        self.faults = faults;
+        self.faults_struck += u64::from(hit.is_some());
+        match hit? {
+            FaultKind::Fail(errno) => Some(errno),
+            FaultKind::Signal(signal) => {
+                self.signal(pid, signal);
+                None
+            }
+        }
+    }
+
+    fn is_meant(&self, fault: &Fault, pid: i32, call: Call, about: About<'_>) -> bool {
+        fault.call.is_none_or(|only| only == call)
+            && fault.pid.is_none_or(|only| only.0 == pid)
+            && fault.program.as_deref().is_none_or(|only| *only == *self.processes[&pid].name)
+            && fault.path.as_deref().is_none_or(|only| self.is_about(pid, about, only))
+    }
+
+    fn is_about(&self, pid: i32, about: About<'_>, path: &Path) -> bool {
+        match about {
+            About::Nothing => false,
+            About::Path(it) => it.ends_with(path),
+            About::Descriptor(fd) => {
+                self.file(pid, fd).is_ok_and(|file| self.name_of_file(file).ends_with(path))
+            }
+        }
+    }
+}

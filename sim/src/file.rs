@@ -1,0 +1,212 @@
+//! Descriptors, and the open files behind them that several processes may share.
+
+use wavetank::host::{Errno, Fd, FileStat, OpenFlags, Result};
+
+use crate::fs::{Inode, Node};
+use crate::kernel::Kernel;
+use crate::process::Process;
+use crate::pty::Pty;
+use crate::signals::SignalSet;
+use crate::slab::Id;
+use crate::socket::Socket;
+
+/// An open file description (`open(2)`).
+pub(crate) struct OpenFile {
+    pub(crate) inode: Id<Inode>,
+    pub(crate) readable: bool,
+    pub(crate) writable: bool,
+    pub(crate) append: bool,
+    pub(crate) nonblock: bool,
+    pub(crate) offset: usize,
+    /// Descriptors, and messages under way, that refer to it.
+    pub(crate) users: u32,
+    pub(crate) state: FileState,
+}
+
+/// What an open file needs besides, by its kind.
+#[derive(Clone, Copy)]
+pub(crate) enum FileState {
+    /// A regular file, a directory or a plain device.
+    Plain,
+    /// A pipe or fifo. `openings` is how often it had been opened for writing when this reader
+    /// came without waiting and found no writer; while it is still that, the reader is not told
+    /// that the writers are gone, since for it there were none.
+    Fifo { openings: Option<u64> },
+    /// The side of a terminal where the screen and the keyboard are.
+    Master(Id<Pty>),
+    /// The side of a terminal where programs are.
+    Slave(Id<Pty>),
+    /// A signal descriptor.
+    Signals(SignalSet),
+    /// A socket.
+    Socket(Id<Socket>),
+}
+
+impl OpenFile {
+    pub(crate) fn new(inode: Id<Inode>, flags: OpenFlags, state: FileState) -> OpenFile {
+        OpenFile {
+            inode,
+            readable: flags.contains(OpenFlags::READ) || !flags.contains(OpenFlags::WRITE),
+            writable: flags.contains(OpenFlags::WRITE),
+            append: flags.contains(OpenFlags::APPEND),
+            nonblock: flags.contains(OpenFlags::NONBLOCK),
+            offset: 0,
+            users: 0,
+            state,
+        }
+    }
+}
+
+impl Process {
+    fn free_number(&self) -> usize {
+        self.fds.iter().position(Option::is_none).unwrap_or(self.fds.len())
+    }
+}
+
+impl Kernel {
+    pub(crate) fn process(&mut self, pid: i32) -> &mut Process {
+        match self.processes.get_mut(&pid) {
+            Some(process) => process,
+            None => panic!("the simulated kernel kept the pid of a process that is gone"),
+        }
+    }
+
+    /// The open file behind a descriptor.
+    pub(crate) fn file(&self, pid: i32, fd: Fd) -> Result<Id<OpenFile>> {
+        let number = usize::try_from(fd.0).map_err(|_| Errno::EBADF)?;
+        self.processes[&pid].fds.get(number).copied().flatten().ok_or(Errno::EBADF)
+    }
+
+    pub(crate) fn readable_file(&self, pid: i32, fd: Fd) -> Result<Id<OpenFile>> {
+        let file = self.file(pid, fd)?;
+        if self.files[file].readable { Ok(file) } else { Err(Errno::EBADF) }
+    }
+
+    pub(crate) fn writable_file(&self, pid: i32, fd: Fd) -> Result<Id<OpenFile>> {
+        let file = self.file(pid, fd)?;
+        if self.files[file].writable { Ok(file) } else { Err(Errno::EBADF) }
+    }
+
+    /// The number that the next descriptor will have.
+    pub(crate) fn free_descriptor(&self, pid: i32) -> Result<Fd> {
+        let number = self.processes[&pid].free_number();
+        if number >= self.config.descriptors {
+            return Err(Errno::EMFILE);
+        }
+        i32::try_from(number).map(Fd).map_err(|_| Errno::EMFILE)
+    }
+
+    /// Gives a process a descriptor of an open file.
+    pub(crate) fn install(&mut self, pid: i32, file: Id<OpenFile>) -> Result<Fd> {
+        let fd = self.free_descriptor(pid)?;
+        self.files[file].users += 1;
+        let process = self.process(pid);
+        let number = process.free_number();
+        if number == process.fds.len() {
+            process.fds.push(Some(file));
+        } else {
+            process.fds[number] = Some(file);
+        }
+        Ok(fd)
+    }
+
+    /// Puts an open file into the table, with no user yet.
+    pub(crate) fn add_file(&mut self, file: OpenFile) -> Id<OpenFile> {
+        self.use_inode(file.inode);
+        self.files.insert(file)
+    }
+
+    pub(crate) fn close(&mut self, pid: i32, fd: Fd) -> Result<()> {
+        let file = self.file(pid, fd)?;
+        let process = self.process(pid);
+        process.fds[fd.0 as usize] = None;
+        while process.fds.last().is_some_and(Option::is_none) {
+            process.fds.pop();
+        }
+        self.leave_file(file);
+        Ok(())
+    }
+
+    /// Takes one user from an open file. With the last one it closes, which its other side sees.
+    pub(crate) fn leave_file(&mut self, file: Id<OpenFile>) {
+        self.files[file].users -= 1;
+        if self.files[file].users == 0 {
+            self.drop_file(file);
+        }
+    }
+
+    /// Closes an open file that has no user.
+    pub(crate) fn drop_file(&mut self, file: Id<OpenFile>) {
+        let Some(closed) = self.files.remove(file) else { return };
+        match closed.state {
+            FileState::Plain | FileState::Signals(_) => {}
+            FileState::Fifo { .. } => {
+                self.fifo(closed.inode).close(closed.readable, closed.writable);
+            }
+            FileState::Master(pty) => self.close_master(pty),
+            FileState::Slave(pty) => self.close_slave(pty),
+            FileState::Socket(socket) => self.close_socket(socket),
+        }
+        self.leave_inode(closed.inode);
+        if !matches!(closed.state, FileState::Plain) {
+            self.changed();
+        }
+    }
+
+    pub(crate) fn set_nonblocking(&mut self, pid: i32, fd: Fd, on: bool) -> Result<()> {
+        let file = self.file(pid, fd)?;
+        self.files[file].nonblock = on;
+        Ok(())
+    }
+
+    pub(crate) fn fstat(&self, pid: i32, fd: Fd) -> Result<FileStat> {
+        let file = self.file(pid, fd)?;
+        Ok(self.stat_inode(self.files[file].inode))
+    }
+
+    pub(crate) fn fchown(&mut self, pid: i32, fd: Fd, uid: u32, gid: u32) -> Result<()> {
+        let inode = self.files[self.file(pid, fd)?].inode;
+        if self.processes[&pid].uid != 0 {
+            return Err(Errno::EPERM);
+        }
+        self.writable_place(inode)?;
+        let inode = &mut self.inodes[inode];
+        (inode.uid, inode.gid) = (uid, gid);
+        Ok(())
+    }
+
+    pub(crate) fn fchmod(&mut self, pid: i32, fd: Fd, mode: u32) -> Result<()> {
+        let inode = self.files[self.file(pid, fd)?].inode;
+        let who = self.processes[&pid].uid;
+        if who != 0 && who != self.inodes[inode].uid {
+            return Err(Errno::EPERM);
+        }
+        self.writable_place(inode)?;
+        self.inodes[inode].mode = mode & 0o7777;
+        Ok(())
+    }
+
+    /// `EROFS` for what lies in a directory where nothing may be changed.
+    pub(crate) fn writable_place(&self, inode: Id<Inode>) -> Result<()> {
+        match self.inodes[inode].parent {
+            Some(parent) if self.inodes[parent].read_only => Err(Errno::EROFS),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn unread(&mut self, pid: i32, fd: Fd) -> Result<usize> {
+        let file = self.file(pid, fd)?;
+        let OpenFile { inode, offset, state, .. } = self.files[file];
+        match state {
+            FileState::Fifo { .. } => Ok(self.fifo(inode).len()),
+            FileState::Master(pty) => Ok(self.ptys[pty].output.len()),
+            FileState::Slave(pty) => self.ptys[pty].unread_input(),
+            FileState::Socket(socket) => self.unread_socket(socket),
+            FileState::Signals(_) => Err(Errno::ENOTTY),
+            FileState::Plain => match &self.inodes[inode].node {
+                Node::Regular(regular) => Ok(regular.content.len().saturating_sub(offset)),
+                _ => Err(Errno::ENOTTY),
+            },
+        }
+    }
+}

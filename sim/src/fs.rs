@@ -1,0 +1,397 @@
+//! Inodes, directories, and how a path leads to one (`path_resolution(7)`).
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use wavetank::host::{Errno, FileKind, FileStat, Result};
+
+use crate::kernel::Kernel;
+use crate::pipe::PipeBuffer;
+use crate::proc::ProcLink;
+use crate::pty::Pty;
+use crate::slab::Id;
+use crate::socket::Socket;
+
+/// The longest path, its final zero byte not counted (`PATH_MAX`).
+pub(crate) const PATH_BYTES: usize = 4095;
+/// The longest name in a directory (`NAME_MAX`).
+const NAME_BYTES: usize = 255;
+/// How many symbolic links a path may lead through.
+const LINKS: u32 = 40;
+
+/// Leave to search a directory or to execute a file.
+pub(crate) const EXECUTE: u32 = 1;
+/// Leave to change a file, or the names in a directory.
+pub(crate) const WRITE: u32 = 2;
+/// Leave to read.
+pub(crate) const READ: u32 = 4;
+
+/// A file of any kind.
+pub(crate) struct Inode {
+    /// Its identity for `stat(2)`; never given to another file.
+    pub(crate) number: u64,
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    /// The directory that names it. Pipes, sockets and removed files have none.
+    pub(crate) parent: Option<Id<Inode>>,
+    /// Where it was before it was removed.
+    pub(crate) former_path: Option<PathBuf>,
+    /// Open file descriptions and working directories that keep it alive without a name.
+    pub(crate) users: u32,
+    /// Nothing in this directory may be changed: `EROFS`.
+    pub(crate) read_only: bool,
+    pub(crate) node: Node,
+}
+
+/// What a file is.
+pub(crate) enum Node {
+    Regular(Regular),
+    Directory(BTreeMap<OsString, Id<Inode>>),
+    Symlink(OsString),
+    Fifo(PipeBuffer),
+    Device(Device),
+    /// A socket's file, or a socket without one; the socket while that exists.
+    Socket(Option<Id<Socket>>),
+    /// A signal descriptor.
+    Signals,
+}
+
+/// A regular file.
+#[derive(Default)]
+pub(crate) struct Regular {
+    pub(crate) content: Vec<u8>,
+    /// The program that runs when it is executed; an index of the kernel's list.
+    pub(crate) program: Option<usize>,
+}
+
+/// A character device.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Device {
+    Null,
+    Zero,
+    Full,
+    Ptmx,
+    Slave(Id<Pty>),
+}
+
+/// What happens to a symbolic link at the very end of a path.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LastLink {
+    /// It is followed.
+    Follow,
+    /// It is what is meant, unless a slash comes behind it.
+    Keep,
+    /// It is what is meant, for those who make, remove or rename names.
+    Name,
+}
+
+/// Where a path leads: an entry of a directory, which may still be free.
+pub(crate) struct Place {
+    pub(crate) parent: Id<Inode>,
+    pub(crate) name: OsString,
+    pub(crate) inode: Option<Id<Inode>>,
+    /// The path ended in a slash, so only a directory will do.
+    pub(crate) slash: bool,
+}
+
+impl Place {
+    /// The inode, which must be there.
+    pub(crate) fn existing(&self) -> Result<Id<Inode>> {
+        self.inode.ok_or(Errno::ENOENT)
+    }
+
+    pub(crate) fn is_dots(&self) -> bool {
+        self.name == "." || self.name == ".."
+    }
+}
+
+/// From where and for whom a path is walked.
+#[derive(Clone, Copy)]
+pub(crate) struct Walker {
+    pub(crate) pid: i32,
+    pub(crate) cwd: Id<Inode>,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+}
+
+impl Kernel {
+    pub(crate) fn new_inode(&mut self, node: Node, mode: u32, uid: u32, gid: u32) -> Id<Inode> {
+        let number = self.next_inode;
+        self.next_inode += 1;
+        let (parent, former_path, users, read_only) = (None, None, 0, false);
+        self.inodes.insert(Inode {
+            number,
+            mode,
+            uid,
+            gid,
+            parent,
+            former_path,
+            users,
+            read_only,
+            node,
+        })
+    }
+
+    /// Walks a path on behalf of a process.
+    pub(crate) fn walk(&self, pid: i32, path: &Path, last: LastLink) -> Result<Place> {
+        self.walk_as(self.walker(pid), path, last)
+    }
+
+    pub(crate) fn walker(&self, pid: i32) -> Walker {
+        let process = &self.processes[&pid];
+        Walker { pid, cwd: process.cwd, uid: process.uid, gid: process.gid }
+    }
+
+    pub(crate) fn walk_as(&self, walker: Walker, path: &Path, last: LastLink) -> Result<Place> {
+        let path = path.as_os_str().as_bytes();
+        if path.is_empty() {
+            return Err(Errno::ENOENT);
+        }
+        if path.len() > PATH_BYTES {
+            return Err(Errno::ENAMETOOLONG);
+        }
+        if last == LastLink::Follow
+            && let Some(link) = ProcLink::parse(path)
+        {
+            let inode = self.proc_inode(walker.pid, link)?;
+            let (parent, name) = (self.root, OsStr::from_bytes(path).to_owned());
+            return Ok(Place { parent, name, inode: Some(inode), slash: false });
+        }
+        self.walk_from(walker, path, last, &mut 0)
+    }
+
+    fn walk_from(
+        &self,
+        walker: Walker,
+        path: &[u8],
+        last: LastLink,
+        links: &mut u32,
+    ) -> Result<Place> {
+        let mut at = if path[0] == b'/' { self.root } else { walker.cwd };
+        let mut rest = path.trim_ascii_start_of(b'/');
+        if rest.is_empty() {
+            let name = OsString::from("/");
+            return Ok(Place { parent: at, name, inode: Some(at), slash: true });
+        }
+        loop {
+            let end = rest.iter().position(|&byte| byte == b'/').unwrap_or(rest.len());
+            let (name, after) = rest.split_at(end);
+            let slash = !after.is_empty();
+            rest = after.trim_ascii_start_of(b'/');
+            let found = self.entry(walker, at, name)?;
+            let link = found.and_then(|inode| self.link_target(inode));
+            if !rest.is_empty() {
+                at = match link {
+                    Some(target) => self.walk_link(walker, at, target, links)?.existing()?,
+                    None => found.ok_or(Errno::ENOENT)?,
+                };
+                continue;
+            }
+            let mut place = match link {
+                Some(target) if last == LastLink::Follow || (slash && last == LastLink::Keep) => {
+                    self.walk_link(walker, at, target, links)?
+                }
+                _ => {
+                    let name = OsStr::from_bytes(name).to_owned();
+                    Place { parent: at, name, inode: found, slash }
+                }
+            };
+            place.slash |= slash;
+            if slash
+                && last != LastLink::Name
+                && place.inode.is_some_and(|inode| !self.is_directory(inode))
+            {
+                return Err(Errno::ENOTDIR);
+            }
+            return Ok(place);
+        }
+    }
+
+    fn walk_link(
+        &self,
+        walker: Walker,
+        at: Id<Inode>,
+        target: &OsStr,
+        links: &mut u32,
+    ) -> Result<Place> {
+        *links += 1;
+        if *links > LINKS {
+            return Err(Errno::ELOOP);
+        }
+        self.walk_from(Walker { cwd: at, ..walker }, target.as_bytes(), LastLink::Follow, links)
+    }
+
+    fn entry(&self, walker: Walker, at: Id<Inode>, name: &[u8]) -> Result<Option<Id<Inode>>> {
+        let Node::Directory(entries) = &self.inodes[at].node else {
+            return Err(Errno::ENOTDIR);
+        };
+        self.allow(walker, at, EXECUTE)?;
+        match name {
+            _ if name.len() > NAME_BYTES => Err(Errno::ENAMETOOLONG),
+            b"." => Ok(Some(at)),
+            b".." => Ok(Some(self.inodes[at].parent.unwrap_or(self.root))),
+            _ => Ok(entries.get(OsStr::from_bytes(name)).copied()),
+        }
+    }
+
+    pub(crate) fn link_target(&self, inode: Id<Inode>) -> Option<&OsStr> {
+        match &self.inodes[inode].node {
+            Node::Symlink(target) => Some(target),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn is_directory(&self, inode: Id<Inode>) -> bool {
+        matches!(self.inodes[inode].node, Node::Directory(_))
+    }
+
+    /// The directory to which a path leads.
+    pub(crate) fn directory(&self, walker: Walker, path: &Path) -> Result<Id<Inode>> {
+        let inode = self.walk_as(walker, path, LastLink::Follow)?.existing()?;
+        if self.is_directory(inode) { Ok(inode) } else { Err(Errno::ENOTDIR) }
+    }
+
+    /// Whether the permission bits let somebody do it. Root may everything here; that a file
+    /// without any x bit cannot be executed is asked elsewhere.
+    pub(crate) fn allow(&self, walker: Walker, inode: Id<Inode>, wanted: u32) -> Result<()> {
+        if walker.uid == 0 {
+            return Ok(());
+        }
+        let inode = &self.inodes[inode];
+        let bits = match () {
+            () if inode.uid == walker.uid => inode.mode >> 6,
+            () if inode.gid == walker.gid => inode.mode >> 3,
+            () => inode.mode,
+        };
+        if bits & wanted == wanted { Ok(()) } else { Err(Errno::EACCES) }
+    }
+
+    /// Whether somebody may add names to a directory or take names away.
+    pub(crate) fn allow_change(&self, walker: Walker, directory: Id<Inode>) -> Result<()> {
+        if self.inodes[directory].read_only {
+            return Err(Errno::EROFS);
+        }
+        self.allow(walker, directory, WRITE | EXECUTE)
+    }
+
+    pub(crate) fn entries(&mut self, directory: Id<Inode>) -> &mut BTreeMap<OsString, Id<Inode>> {
+        match &mut self.inodes[directory].node {
+            Node::Directory(entries) => entries,
+            _ => panic!("a name was looked for in what is no directory"),
+        }
+    }
+
+    /// Gives a nameless inode its name.
+    pub(crate) fn link(&mut self, directory: Id<Inode>, name: OsString, inode: Id<Inode>) {
+        self.inodes[inode].parent = Some(directory);
+        self.entries(directory).insert(name, inode);
+    }
+
+    /// Makes a file at a free place. The mode is narrowed by the usual umask.
+    pub(crate) fn create(
+        &mut self,
+        walker: Walker,
+        place: Place,
+        node: Node,
+        mode: u32,
+    ) -> Result<Id<Inode>> {
+        if place.inode.is_some() {
+            return Err(Errno::EEXIST);
+        }
+        if place.slash && !matches!(node, Node::Directory(_)) {
+            return Err(Errno::ENOENT);
+        }
+        if self.inodes[place.parent].parent.is_none() {
+            return Err(Errno::ENOENT);
+        }
+        self.allow_change(walker, place.parent)?;
+        let inode = self.new_inode(node, mode & 0o7777, walker.uid, walker.gid);
+        self.link(place.parent, place.name, inode);
+        Ok(inode)
+    }
+
+    /// Takes a name out of its directory; the inode lives on while somebody uses it.
+    pub(crate) fn unlink_entry(&mut self, directory: Id<Inode>, name: &OsStr) {
+        let Some(inode) = self.entries(directory).remove(name) else { return };
+        if self.inodes[inode].users > 0 {
+            let mut path = self.path_of(directory);
+            path.push(name);
+            self.inodes[inode].former_path = Some(path);
+        }
+        self.inodes[inode].parent = None;
+        self.drop_if_unused(inode);
+    }
+
+    pub(crate) fn use_inode(&mut self, inode: Id<Inode>) {
+        self.inodes[inode].users += 1;
+    }
+
+    pub(crate) fn leave_inode(&mut self, inode: Id<Inode>) {
+        self.inodes[inode].users -= 1;
+        self.drop_if_unused(inode);
+    }
+
+    fn drop_if_unused(&mut self, inode: Id<Inode>) {
+        let it = &self.inodes[inode];
+        if it.users > 0 || it.parent.is_some() {
+            return;
+        }
+        if let Some(Inode { node: Node::Regular(regular), .. }) = self.inodes.remove(inode) {
+            self.disk_used -= regular.content.len() as u64;
+        }
+    }
+
+    /// The path of an inode from the root; what it was for one that was removed.
+    pub(crate) fn path_of(&self, inode: Id<Inode>) -> PathBuf {
+        let mut names = Vec::new();
+        let mut at = inode;
+        while at != self.root {
+            let Some(parent) = self.inodes[at].parent else {
+                return self.inodes[at].former_path.clone().unwrap_or_default();
+            };
+            if let Node::Directory(entries) = &self.inodes[parent].node {
+                names.extend(entries.iter().find(|(_, child)| **child == at).map(|(name, _)| name));
+            }
+            at = parent;
+        }
+        let mut path = PathBuf::from("/");
+        path.extend(names.iter().rev());
+        path
+    }
+
+    pub(crate) fn stat_inode(&self, inode: Id<Inode>) -> FileStat {
+        let it = &self.inodes[inode];
+        let (kind, device, size) = match &it.node {
+            Node::Regular(regular) => (FileKind::Regular, 1, regular.content.len()),
+            Node::Directory(_) => (FileKind::Directory, 1, 4096),
+            Node::Symlink(target) => (FileKind::Symlink, 1, target.len()),
+            Node::Fifo(_) if it.parent.is_none() && it.former_path.is_none() => {
+                (FileKind::Fifo, 2, 0)
+            }
+            Node::Fifo(_) => (FileKind::Fifo, 1, 0),
+            Node::Device(Device::Slave(_)) => (FileKind::Character, 3, 0),
+            Node::Device(_) => (FileKind::Character, 4, 0),
+            Node::Socket(_) => (FileKind::Socket, 1, 0),
+            Node::Signals => (FileKind::Regular, 5, 0),
+        };
+        let Inode { mode, uid, gid, number, .. } = *it;
+        FileStat { kind, mode, uid, gid, size: size as u64, device, inode: number }
+    }
+}
+
+/// The permission bits that new files do not get. All simulated processes have this umask.
+pub(crate) const UMASK: u32 = 0o022;
+
+trait TrimStart {
+    fn trim_ascii_start_of(&self, byte: u8) -> &[u8];
+}
+
+impl TrimStart for [u8] {
+    fn trim_ascii_start_of(&self, byte: u8) -> &[u8] {
+        let start = self.iter().position(|&it| it != byte).unwrap_or(self.len());
+        &self[start..]
+    }
+}

@@ -1,0 +1,408 @@
+//! The door: how a program in the simulated machine makes its calls.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use wavetank::host::{
+    Command, Exit, Fd, FileStat, Host, OpenFlags, Pid, Pipe, PollFd, Received, Result, Signal,
+    SpawnError, Termios, WaitFor, WindowSize,
+};
+
+use crate::call::Call;
+use crate::caller::{SimHost, Spawned, done, planned};
+use crate::fault::About;
+use crate::fs::Node;
+use crate::pipe::PipeBuffer;
+use crate::trace::bytes_text;
+use crate::wait::Tried;
+
+fn quoted(path: &Path) -> String {
+    format!("\"{}\"", path.display())
+}
+
+fn command_text(command: &Command) -> String {
+    let words: Vec<_> = command.argv.iter().map(|word| word.to_string_lossy()).collect();
+    format!("{} [{}] fds {:?}", quoted(&command.program), words.join(" "), command.fds)
+}
+
+impl Host for SimHost<'_> {
+    fn open(&mut self, path: &Path, flags: OpenFlags, mode: u32) -> Result<Fd> {
+        self.call(
+            Call::Open,
+            About::Path(path),
+            || format!("{}, {flags:?}", quoted(path)),
+            |kernel, pid| kernel.open(pid, path, flags, mode),
+        )
+    }
+
+    fn close(&mut self, fd: Fd) -> Result<()> {
+        self.call(
+            Call::Close,
+            About::Descriptor(fd),
+            || fd.to_string(),
+            |kernel, pid| done(kernel.close(pid, fd)),
+        )
+    }
+
+    fn read(&mut self, fd: Fd, buffer: &mut [u8]) -> Result<usize> {
+        let len = self.shortened(buffer.len());
+        let arguments = || format!("{fd}, {len}");
+        let count = self.call(Call::Read, About::Descriptor(fd), arguments, |kernel, pid| {
+            kernel.read(pid, fd, &mut buffer[..len])
+        })?;
+        self.note_bytes(&buffer[..count]);
+        Ok(count)
+    }
+
+    fn write(&mut self, fd: Fd, bytes: &[u8]) -> Result<usize> {
+        let bytes = &bytes[..self.shortened_write(bytes.len())];
+        let arguments = || format!("{fd}, {} {}", bytes.len(), bytes_text(bytes));
+        let mut written = 0;
+        self.call(Call::Write, About::Descriptor(fd), arguments, |kernel, pid| {
+            kernel.write(pid, fd, bytes, &mut written)
+        })
+    }
+
+    fn splice(&mut self, from: Fd, to: Fd, len: usize) -> Result<usize> {
+        let len = self.shortened(len);
+        let arguments = || format!("{from}, {to}, {len}");
+        self.call(Call::Splice, About::Descriptor(to), arguments, |kernel, pid| {
+            done(kernel.splice(pid, from, to, len))
+        })
+    }
+
+    fn pipe(&mut self, flags: OpenFlags) -> Result<Pipe> {
+        self.call(
+            Call::Pipe,
+            About::Nothing,
+            || format!("{flags:?}"),
+            |kernel, pid| done(kernel.pipe(pid, flags)),
+        )
+    }
+
+    fn set_nonblocking(&mut self, fd: Fd, on: bool) -> Result<()> {
+        let arguments = || format!("{fd}, {on}");
+        self.call(Call::SetNonblocking, About::Descriptor(fd), arguments, |kernel, pid| {
+            done(kernel.set_nonblocking(pid, fd, on))
+        })
+    }
+
+    fn unread(&mut self, fd: Fd) -> Result<usize> {
+        self.call(
+            Call::Unread,
+            About::Descriptor(fd),
+            || fd.to_string(),
+            |kernel, pid| done(kernel.unread(pid, fd)),
+        )
+    }
+
+    fn stat(&mut self, path: &Path) -> Result<FileStat> {
+        self.call(
+            Call::Stat,
+            About::Path(path),
+            || quoted(path),
+            |kernel, pid| done(kernel.stat(pid, path)),
+        )
+    }
+
+    fn fstat(&mut self, fd: Fd) -> Result<FileStat> {
+        self.call(
+            Call::Fstat,
+            About::Descriptor(fd),
+            || fd.to_string(),
+            |kernel, pid| done(kernel.fstat(pid, fd)),
+        )
+    }
+
+    fn fchown(&mut self, fd: Fd, uid: u32, gid: u32) -> Result<()> {
+        let arguments = || format!("{fd}, {uid}, {gid}");
+        self.call(Call::Fchown, About::Descriptor(fd), arguments, |kernel, pid| {
+            done(kernel.fchown(pid, fd, uid, gid))
+        })
+    }
+
+    fn fchmod(&mut self, fd: Fd, mode: u32) -> Result<()> {
+        let arguments = || format!("{fd}, {mode:o}");
+        self.call(Call::Fchmod, About::Descriptor(fd), arguments, |kernel, pid| {
+            done(kernel.fchmod(pid, fd, mode))
+        })
+    }
+
+    fn rename(&mut self, from: &Path, to: &Path) -> Result<()> {
+        let arguments = || format!("{}, {}", quoted(from), quoted(to));
+        self.call(Call::Rename, About::Path(to), arguments, |kernel, pid| {
+            done(kernel.rename(pid, from, to))
+        })
+    }
+
+    fn unlink(&mut self, path: &Path) -> Result<()> {
+        self.call(
+            Call::Unlink,
+            About::Path(path),
+            || quoted(path),
+            |kernel, pid| done(kernel.unlink(pid, path)),
+        )
+    }
+
+    fn mkdir(&mut self, path: &Path, mode: u32) -> Result<()> {
+        let arguments = || format!("{}, {mode:o}", quoted(path));
+        self.call(Call::Mkdir, About::Path(path), arguments, |kernel, pid| {
+            done(kernel.make(pid, path, Node::Directory(Default::default()), mode))
+        })
+    }
+
+    fn rmdir(&mut self, path: &Path) -> Result<()> {
+        self.call(
+            Call::Rmdir,
+            About::Path(path),
+            || quoted(path),
+            |kernel, pid| done(kernel.rmdir(pid, path)),
+        )
+    }
+
+    fn mkfifo(&mut self, path: &Path, mode: u32) -> Result<()> {
+        let arguments = || format!("{}, {mode:o}", quoted(path));
+        self.call(Call::Mkfifo, About::Path(path), arguments, |kernel, pid| {
+            let buffer = PipeBuffer::new(kernel.config.pipe_pages);
+            done(kernel.make(pid, path, Node::Fifo(buffer), mode))
+        })
+    }
+
+    fn symlink(&mut self, target: &Path, path: &Path) -> Result<()> {
+        let arguments = || format!("{}, {}", quoted(target), quoted(path));
+        self.call(Call::Symlink, About::Path(path), arguments, |kernel, pid| {
+            done(kernel.symlink(pid, target, path))
+        })
+    }
+
+    fn readlink(&mut self, path: &Path) -> Result<PathBuf> {
+        self.call(
+            Call::Readlink,
+            About::Path(path),
+            || quoted(path),
+            |kernel, pid| done(kernel.readlink(pid, path)),
+        )
+    }
+
+    fn list(&mut self, path: &Path) -> Result<Vec<OsString>> {
+        self.call(
+            Call::List,
+            About::Path(path),
+            || quoted(path),
+            |kernel, pid| done(kernel.list(pid, path)),
+        )
+    }
+
+    fn unlock_pty(&mut self, master: Fd) -> Result<()> {
+        let arguments = || master.to_string();
+        self.call(Call::UnlockPty, About::Descriptor(master), arguments, |kernel, pid| {
+            done(kernel.unlock_pty(pid, master))
+        })
+    }
+
+    fn pty_number(&mut self, master: Fd) -> Result<u32> {
+        let arguments = || master.to_string();
+        self.call(Call::PtyNumber, About::Descriptor(master), arguments, |kernel, pid| {
+            done(kernel.pty_number(pid, master))
+        })
+    }
+
+    fn open_pty_peer(&mut self, master: Fd) -> Result<Fd> {
+        let arguments = || master.to_string();
+        self.call(Call::OpenPtyPeer, About::Descriptor(master), arguments, |kernel, pid| {
+            done(kernel.open_pty_peer(pid, master))
+        })
+    }
+
+    fn window_size(&mut self, terminal: Fd) -> Result<WindowSize> {
+        let arguments = || terminal.to_string();
+        self.call(Call::WindowSize, About::Descriptor(terminal), arguments, |kernel, pid| {
+            done(kernel.window_size(pid, terminal))
+        })
+    }
+
+    fn set_window_size(&mut self, terminal: Fd, size: WindowSize) -> Result<()> {
+        let arguments = || format!("{terminal}, {}x{}", size.columns, size.rows);
+        self.call(Call::SetWindowSize, About::Descriptor(terminal), arguments, |kernel, pid| {
+            done(kernel.set_window_size(pid, terminal, size))
+        })
+    }
+
+    fn terminal_attributes(&mut self, terminal: Fd) -> Result<Termios> {
+        let about = About::Descriptor(terminal);
+        self.call(
+            Call::TerminalAttributes,
+            about,
+            || terminal.to_string(),
+            |kernel, pid| done(kernel.terminal_attributes(pid, terminal)),
+        )
+    }
+
+    fn set_terminal_attributes(&mut self, terminal: Fd, attributes: &Termios) -> Result<()> {
+        let about = About::Descriptor(terminal);
+        let arguments = || format!("{terminal}, {attributes:?}");
+        self.call(Call::SetTerminalAttributes, about, arguments, |kernel, pid| {
+            done(kernel.set_terminal_attributes(pid, terminal, *attributes))
+        })
+    }
+
+    fn spawn(&mut self, command: &Command) -> std::result::Result<Pid, SpawnError> {
+        let about = About::Path(&command.program);
+        let spawned = self.call(
+            Call::Spawn,
+            about,
+            || command_text(command),
+            |kernel, pid| Ok(Tried::Done(Spawned(kernel.spawn(pid, command)))),
+        );
+        spawned.map_or_else(|errno| Err(planned(errno)), |spawned| spawned.0)
+    }
+
+    fn exec(&mut self, command: &Command) -> SpawnError {
+        let about = About::Path(&command.program);
+        let failed = self.call(
+            Call::Exec,
+            about,
+            || command_text(command),
+            |kernel, pid| Ok(Tried::Done(Spawned(kernel.exec(pid, command)))),
+        );
+        match failed {
+            Ok(Spawned(Err(error))) => error,
+            Ok(Spawned(Ok(()))) => unreachable!("a process went on that had become another"),
+            Err(errno) => planned(errno),
+        }
+    }
+
+    fn wait(&mut self, target: WaitFor, block: bool) -> Result<Option<Exit>> {
+        let arguments = || format!("{target:?}, {block}");
+        self.call(Call::Wait, About::Nothing, arguments, |kernel, pid| {
+            kernel.wait(pid, target).map(|exit| match exit {
+                None if block => Tried::Wait(crate::wait::Wait::Child(target)),
+                exit => Tried::Done(exit),
+            })
+        })
+    }
+
+    fn kill(&mut self, pid: Pid, signal: Signal) -> Result<()> {
+        let arguments = || format!("{pid}, {signal}");
+        self.call(Call::Kill, About::Nothing, arguments, |kernel, me| {
+            done(kernel.kill(me, pid, signal))
+        })
+    }
+
+    fn pid(&mut self) -> Pid {
+        Pid(self.pid)
+    }
+
+    fn become_subreaper(&mut self) -> Result<()> {
+        self.call(Call::BecomeSubreaper, About::Nothing, String::new, |kernel, pid| {
+            kernel.process(pid).subreaper = true;
+            done(Ok(()))
+        })
+    }
+
+    fn signals(&mut self, signals: &[Signal]) -> Result<Fd> {
+        let arguments = || format!("{signals:?}");
+        self.call(Call::Signals, About::Nothing, arguments, |kernel, pid| {
+            done(kernel.signals(pid, signals))
+        })
+    }
+
+    fn read_signal(&mut self, fd: Fd) -> Result<Signal> {
+        let arguments = || fd.to_string();
+        self.call(Call::ReadSignal, About::Descriptor(fd), arguments, |kernel, pid| {
+            done(kernel.read_signal(pid, fd))
+        })
+    }
+
+    fn poll(&mut self, fds: &mut [PollFd], timeout: Option<Duration>) -> Result<usize> {
+        let asked = fds.len();
+        let arguments = || format!("{asked} descriptors, {timeout:?}");
+        let mut deadline = None;
+        let count = self.call(Call::Poll, About::Nothing, arguments, |kernel, pid| {
+            kernel.poll(pid, fds, timeout, &mut deadline)
+        })?;
+        self.kernel.borrow_mut().trace.more(|| {
+            let ready = fds.iter().filter(|it| !it.ready.is_empty());
+            ready.map(|it| format!(" {}:{:?}", it.fd, it.ready)).collect()
+        });
+        Ok(count)
+    }
+
+    fn now(&mut self) -> Duration {
+        let kernel = &mut *self.kernel.borrow_mut();
+        kernel.tick();
+        Duration::from_nanos(kernel.clock)
+    }
+
+    fn wall_clock(&mut self) -> Duration {
+        let now = self.now();
+        self.kernel.borrow().config.wall_clock + now
+    }
+
+    fn socket(&mut self) -> Result<Fd> {
+        self.call(Call::Socket, About::Nothing, String::new, |kernel, pid| done(kernel.socket(pid)))
+    }
+
+    fn bind(&mut self, socket: Fd, path: &Path) -> Result<()> {
+        let arguments = || format!("{socket}, {}", quoted(path));
+        self.call(Call::Bind, About::Path(path), arguments, |kernel, pid| {
+            done(kernel.bind(pid, socket, path))
+        })
+    }
+
+    fn listen(&mut self, socket: Fd, backlog: u32) -> Result<()> {
+        let arguments = || format!("{socket}, {backlog}");
+        self.call(Call::Listen, About::Descriptor(socket), arguments, |kernel, pid| {
+            done(kernel.listen(pid, socket, backlog))
+        })
+    }
+
+    fn accept(&mut self, socket: Fd) -> Result<Fd> {
+        let arguments = || socket.to_string();
+        self.call(Call::Accept, About::Descriptor(socket), arguments, |kernel, pid| {
+            kernel.accept(pid, socket)
+        })
+    }
+
+    fn connect(&mut self, socket: Fd, path: &Path) -> Result<()> {
+        let arguments = || format!("{socket}, {}", quoted(path));
+        self.call(Call::Connect, About::Path(path), arguments, |kernel, pid| {
+            kernel.connect(pid, socket, path)
+        })
+    }
+
+    fn send(&mut self, socket: Fd, bytes: &[u8], fds: &[Fd]) -> Result<usize> {
+        let bytes = &bytes[..self.shortened(bytes.len())];
+        let arguments = || format!("{socket}, {} {}, {fds:?}", bytes.len(), bytes_text(bytes));
+        let mut sent = 0;
+        self.call(Call::Send, About::Descriptor(socket), arguments, |kernel, pid| {
+            kernel.send(pid, socket, bytes, fds, &mut sent)
+        })
+    }
+
+    fn receive(&mut self, socket: Fd, buffer: &mut [u8]) -> Result<Received> {
+        let len = self.shortened(buffer.len());
+        let arguments = || format!("{socket}, {len}");
+        let about = About::Descriptor(socket);
+        let received = self.call(Call::Receive, about, arguments, |kernel, pid| {
+            kernel.receive(pid, socket, &mut buffer[..len])
+        })?;
+        self.note_bytes(&buffer[..received.len]);
+        Ok(received)
+    }
+
+    fn current_dir(&mut self) -> Result<PathBuf> {
+        self.call(Call::CurrentDir, About::Nothing, String::new, |kernel, pid| {
+            done(kernel.current_dir(pid))
+        })
+    }
+
+    fn environment(&mut self) -> Vec<OsString> {
+        self.kernel.borrow().processes[&self.pid].env.to_vec()
+    }
+
+    fn random(&mut self) -> u64 {
+        self.kernel.borrow_mut().random()
+    }
+}

@@ -1,0 +1,103 @@
+//! `read(2)` and `write(2)`, for every kind of file.
+
+use wavetank::host::{Errno, Fd, Result};
+
+use crate::file::{FileState, OpenFile};
+use crate::fs::{Device, Inode, Node};
+use crate::kernel::Kernel;
+use crate::slab::Id;
+use crate::wait::Tried;
+
+impl Kernel {
+    pub(crate) fn read(&mut self, pid: i32, fd: Fd, buffer: &mut [u8]) -> Result<Tried<usize>> {
+        let file = self.readable_file(pid, fd)?;
+        match self.files[file].state {
+            FileState::Fifo { .. } => self.read_fifo(file, buffer),
+            FileState::Master(pty) => self.read_master(file, pty, buffer),
+            FileState::Slave(pty) => self.read_slave(file, pty, buffer),
+            FileState::Socket(socket) => self.read_socket(file, socket, buffer),
+            FileState::Signals(_) => Err(Errno::EINVAL),
+            FileState::Plain => self.read_plain(file, buffer).map(Tried::Done),
+        }
+    }
+
+    fn read_plain(&mut self, file: Id<OpenFile>, buffer: &mut [u8]) -> Result<usize> {
+        let open = &mut self.files[file];
+        match &self.inodes[open.inode].node {
+            Node::Directory(_) => Err(Errno::EISDIR),
+            Node::Device(Device::Null) => Ok(0),
+            Node::Device(_) => {
+                buffer.fill(0);
+                Ok(buffer.len())
+            }
+            Node::Regular(regular) => {
+                let rest = regular.content.get(open.offset..).unwrap_or_default();
+                let count = rest.len().min(buffer.len());
+                buffer[..count].copy_from_slice(&rest[..count]);
+                open.offset += count;
+                Ok(count)
+            }
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    /// `done` counts the bytes of this call that were taken before it had to wait.
+    pub(crate) fn write(
+        &mut self,
+        pid: i32,
+        fd: Fd,
+        bytes: &[u8],
+        done: &mut usize,
+    ) -> Result<Tried<usize>> {
+        let file = self.writable_file(pid, fd)?;
+        match self.files[file].state {
+            FileState::Fifo { .. } => self.write_fifo(pid, file, bytes, done),
+            FileState::Master(pty) => self.write_master(file, pty, bytes, done),
+            FileState::Slave(pty) => self.write_slave(file, pty, bytes, done),
+            FileState::Socket(socket) => self.write_socket(pid, file, socket, bytes, done),
+            FileState::Signals(_) => Err(Errno::EINVAL),
+            FileState::Plain => self.write_plain(file, bytes).map(Tried::Done),
+        }
+    }
+
+    pub(crate) fn write_plain(&mut self, file: Id<OpenFile>, bytes: &[u8]) -> Result<usize> {
+        let OpenFile { inode, append, offset, .. } = self.files[file];
+        match &self.inodes[inode].node {
+            Node::Device(Device::Full) => Err(Errno::ENOSPC),
+            Node::Device(_) => Ok(bytes.len()),
+            Node::Regular(regular) => {
+                let offset = if append { regular.content.len() } else { offset };
+                let count = self.write_regular(inode, offset, bytes)?;
+                self.files[file].offset = offset + count;
+                Ok(count)
+            }
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    /// Writes what the disk has room for; `ENOSPC` when that is nothing.
+    pub(crate) fn write_regular(
+        &mut self,
+        inode: Id<Inode>,
+        offset: usize,
+        bytes: &[u8],
+    ) -> Result<usize> {
+        let Node::Regular(regular) = &mut self.inodes[inode].node else {
+            return Err(Errno::EINVAL);
+        };
+        let content = &mut regular.content;
+        let room = self.config.disk_bytes.map_or(usize::MAX, |limit| {
+            let free = usize::try_from(limit.saturating_sub(self.disk_used)).unwrap_or(usize::MAX);
+            free.saturating_add(content.len()).saturating_sub(offset)
+        });
+        let count = bytes.len().min(room);
+        if count == 0 && !bytes.is_empty() {
+            return Err(Errno::ENOSPC);
+        }
+        let grown = content.len().max(offset + count);
+        self.disk_used += (grown - content.len()) as u64;
+        content.resize(grown, 0);
+        content[offset..offset + count].copy_from_slice(&bytes[..count]);
+        Ok(count)
+    }
+}

@@ -1,0 +1,132 @@
+//! All the state of the simulated machine.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::rc::Rc;
+
+use wavetank::host::{ExitStatus, Pid};
+
+use crate::caller::SimHost;
+use crate::choose::splitmix64;
+use crate::config::Config;
+use crate::fault::Fault;
+use crate::file::OpenFile;
+use crate::fs::{Device, Inode, Node};
+use crate::process::Process;
+use crate::pty::Pty;
+use crate::slab::{Id, Slab};
+use crate::socket::Socket;
+use crate::trace::Trace;
+
+/// A program: what runs when the file that names it is executed. It gets its arguments, its own
+/// name included, and gives its exit status.
+pub type Program = Rc<dyn Fn(&mut SimHost<'_>, &[OsString]) -> i32>;
+
+/// The process that adopts orphans and reaps them by itself.
+pub(crate) const INIT: i32 = 1;
+
+/// The machine. Its calls are spread over the modules by topic; this is only what they share.
+pub(crate) struct Kernel {
+    pub(crate) config: Config,
+    pub(crate) inodes: Slab<Inode>,
+    pub(crate) files: Slab<OpenFile>,
+    pub(crate) ptys: Slab<Pty>,
+    pub(crate) sockets: Slab<Socket>,
+    pub(crate) processes: BTreeMap<i32, Process>,
+    pub(crate) programs: Vec<Program>,
+    pub(crate) faults: Vec<Fault>,
+    /// How many calls a planned fault has hit.
+    pub(crate) faults_struck: u64,
+    pub(crate) trace: Trace,
+    pub(crate) root: Id<Inode>,
+    pub(crate) pts: Id<Inode>,
+    pub(crate) next_inode: u64,
+    /// The highest inode number of what is there from the start.
+    pub(crate) own_inodes: u64,
+    pub(crate) last_pid: i32,
+    pub(crate) disk_used: u64,
+    /// Nanoseconds since the start.
+    pub(crate) clock: u64,
+    /// Goes up whenever something happened that a waiting process might wait for.
+    pub(crate) changes: Cell<u64>,
+    pub(crate) entropy: u64,
+    /// Who ran last.
+    pub(crate) current: i32,
+    pub(crate) steps: u64,
+    /// How every process ended that has ended, in that order.
+    pub(crate) exits: Vec<(Pid, ExitStatus)>,
+}
+
+impl Kernel {
+    pub(crate) fn new(config: Config) -> Kernel {
+        let mut inodes = Slab::new();
+        let directory = |number| Inode {
+            number,
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+            parent: None,
+            former_path: None,
+            users: 0,
+            read_only: false,
+            node: Node::Directory(BTreeMap::new()),
+        };
+        let [root, dev, pts] = [2, 3, 4].map(|number| inodes.insert(directory(number)));
+        let trace = Trace::new(config.trace);
+        let entropy = config.entropy;
+        let mut kernel = Kernel {
+            config,
+            inodes,
+            files: Slab::new(),
+            ptys: Slab::new(),
+            sockets: Slab::new(),
+            processes: BTreeMap::new(),
+            programs: Vec::new(),
+            faults: Vec::new(),
+            faults_struck: 0,
+            trace,
+            root,
+            pts,
+            next_inode: 5,
+            own_inodes: 0,
+            last_pid: INIT,
+            disk_used: 0,
+            clock: 0,
+            changes: Cell::new(0),
+            entropy,
+            current: INIT,
+            steps: 0,
+            exits: Vec::new(),
+        };
+        kernel.inodes[root].parent = Some(root);
+        kernel.link(root, "dev".into(), dev);
+        kernel.link(dev, "pts".into(), pts);
+        let devices = [
+            ("null", Device::Null),
+            ("zero", Device::Zero),
+            ("full", Device::Full),
+            ("ptmx", Device::Ptmx),
+        ];
+        for (name, device) in devices {
+            let inode = kernel.new_inode(Node::Device(device), 0o666, 0, 0);
+            kernel.link(dev, name.into(), inode);
+        }
+        kernel.own_inodes = kernel.next_inode - 1;
+        kernel.processes.insert(INIT, Process::init(root));
+        kernel
+    }
+
+    /// Says that something happened that a waiting process might wait for.
+    pub(crate) fn changed(&self) {
+        self.changes.set(self.changes.get() + 1);
+    }
+
+    pub(crate) fn random(&mut self) -> u64 {
+        splitmix64(&mut self.entropy)
+    }
+
+    pub(crate) fn tick(&mut self) {
+        self.clock += u64::try_from(self.config.tick.as_nanos()).unwrap_or(0);
+    }
+}

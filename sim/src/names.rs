@@ -1,0 +1,143 @@
+//! The calls that make, remove, rename and read the names of files.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use wavetank::host::{Errno, FileStat, Result};
+
+use crate::fs::{Inode, LastLink, Node, PATH_BYTES, READ, UMASK};
+use crate::kernel::Kernel;
+use crate::proc::ProcLink;
+use crate::slab::Id;
+
+impl Kernel {
+    pub(crate) fn stat(&self, pid: i32, path: &Path) -> Result<FileStat> {
+        Ok(self.stat_inode(self.walk(pid, path, LastLink::Follow)?.existing()?))
+    }
+
+    pub(crate) fn make(&mut self, pid: i32, path: &Path, node: Node, mode: u32) -> Result<()> {
+        let place = self.walk(pid, path, LastLink::Name)?;
+        self.create(self.walker(pid), place, node, mode & !UMASK).map(drop)
+    }
+
+    pub(crate) fn symlink(&mut self, pid: i32, target: &Path, path: &Path) -> Result<()> {
+        let target = target.as_os_str();
+        if target.is_empty() {
+            return Err(Errno::ENOENT);
+        }
+        if target.len() > PATH_BYTES {
+            return Err(Errno::ENAMETOOLONG);
+        }
+        let place = self.walk(pid, path, LastLink::Name)?;
+        let node = Node::Symlink(target.to_owned());
+        self.create(self.walker(pid), place, node, 0o777).map(drop)
+    }
+
+    pub(crate) fn readlink(&self, pid: i32, path: &Path) -> Result<PathBuf> {
+        if let Some(link) = ProcLink::parse(path.as_os_str().as_bytes()) {
+            return self.proc_target(pid, link);
+        }
+        let inode = self.walk(pid, path, LastLink::Keep)?.existing()?;
+        self.link_target(inode).map(PathBuf::from).ok_or(Errno::EINVAL)
+    }
+
+    pub(crate) fn list(&self, pid: i32, path: &Path) -> Result<Vec<OsString>> {
+        let free = self.free_descriptor(pid)?;
+        if path == Path::new("/proc/self/fd") {
+            return Ok(self.proc_descriptors(pid, free));
+        }
+        let inode = self.walk(pid, path, LastLink::Follow)?.existing()?;
+        let Node::Directory(entries) = &self.inodes[inode].node else {
+            return Err(Errno::ENOTDIR);
+        };
+        self.allow(self.walker(pid), inode, READ)?;
+        Ok(entries.keys().cloned().collect())
+    }
+
+    pub(crate) fn unlink(&mut self, pid: i32, path: &Path) -> Result<()> {
+        let place = self.walk(pid, path, LastLink::Name)?;
+        let inode = place.existing()?;
+        if self.is_directory(inode) {
+            return Err(Errno::EISDIR);
+        }
+        if place.slash {
+            return Err(Errno::ENOTDIR);
+        }
+        self.allow_change(self.walker(pid), place.parent)?;
+        self.unlink_entry(place.parent, &place.name);
+        Ok(())
+    }
+
+    pub(crate) fn rmdir(&mut self, pid: i32, path: &Path) -> Result<()> {
+        let place = self.walk(pid, path, LastLink::Name)?;
+        let inode = place.existing()?;
+        match place.name.as_bytes() {
+            b"." => return Err(Errno::EINVAL),
+            b".." => return Err(Errno::ENOTEMPTY),
+            _ if inode == self.root => return Err(Errno::EBUSY),
+            _ => {}
+        }
+        self.allow_change(self.walker(pid), place.parent)?;
+        match &self.inodes[inode].node {
+            Node::Directory(entries) if entries.is_empty() => {}
+            Node::Directory(_) => return Err(Errno::ENOTEMPTY),
+            _ => return Err(Errno::ENOTDIR),
+        }
+        self.unlink_entry(place.parent, &place.name);
+        Ok(())
+    }
+
+    pub(crate) fn rename(&mut self, pid: i32, from: &Path, to: &Path) -> Result<()> {
+        let old = self.walk(pid, from, LastLink::Name)?;
+        let new = self.walk(pid, to, LastLink::Name)?;
+        if old.is_dots() || new.is_dots() || old.name == "/" || new.name == "/" {
+            return Err(Errno::EBUSY);
+        }
+        let inode = old.existing()?;
+        if (old.slash || new.slash) && !self.is_directory(inode) {
+            return Err(Errno::ENOTDIR);
+        }
+        if self.is_directory(inode) && self.is_within(new.parent, inode) {
+            return Err(Errno::EINVAL);
+        }
+        let walker = self.walker(pid);
+        self.allow_change(walker, old.parent)?;
+        self.allow_change(walker, new.parent)?;
+        if let Some(replaced) = new.inode {
+            if replaced == inode {
+                return Ok(());
+            }
+            match (self.is_directory(inode), &self.inodes[replaced].node) {
+                (true, Node::Directory(entries)) if !entries.is_empty() => {
+                    return Err(Errno::ENOTEMPTY);
+                }
+                (true, Node::Directory(_)) => {}
+                (true, _) => return Err(Errno::ENOTDIR),
+                (false, Node::Directory(_)) => return Err(Errno::EISDIR),
+                (false, _) => {}
+            }
+            self.unlink_entry(new.parent, &new.name);
+        }
+        self.entries(old.parent).remove(&old.name);
+        self.link(new.parent, new.name, inode);
+        Ok(())
+    }
+
+    /// Whether `inode` is `directory` or lies somewhere below it.
+    fn is_within(&self, inode: Id<Inode>, directory: Id<Inode>) -> bool {
+        let mut at = inode;
+        while at != directory && at != self.root {
+            at = self.inodes[at].parent.unwrap_or(self.root);
+        }
+        at == directory
+    }
+
+    pub(crate) fn current_dir(&self, pid: i32) -> Result<PathBuf> {
+        let cwd = self.processes[&pid].cwd;
+        match self.inodes[cwd].parent {
+            None => Err(Errno::ENOENT),
+            Some(_) => Ok(self.path_of(cwd)),
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! `poll(2)`: what every kind of file says about its readiness.
+
+use std::time::Duration;
+
+use wavetank::host::{Errno, Fd, PollFd, Ready, Result};
+
+use crate::file::{FileState, OpenFile};
+use crate::kernel::Kernel;
+use crate::signals::SignalSet;
+use crate::slab::Id;
+use crate::wait::{Tried, Wait};
+
+impl Kernel {
+    /// Answers, or waits until `deadline`, which the first try of a call sets.
+    pub(crate) fn poll(
+        &mut self,
+        pid: i32,
+        fds: &mut [PollFd],
+        timeout: Option<Duration>,
+        deadline: &mut Option<u64>,
+    ) -> Result<Tried<usize>> {
+        if fds.len() > self.config.descriptors {
+            return Err(Errno::EINVAL);
+        }
+        let mut count = 0;
+        for it in fds.iter_mut() {
+            it.ready = self.poll_one(pid, it.fd, it.interest);
+            count += usize::from(!it.ready.is_empty());
+        }
+        if count > 0 || timeout == Some(Duration::ZERO) {
+            return Ok(Tried::Done(count));
+        }
+        if deadline.is_none()
+            && let Some(timeout) = timeout
+        {
+            let nanoseconds = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
+            *deadline = Some(self.clock.saturating_add(nanoseconds));
+        }
+        if deadline.is_some_and(|deadline| deadline <= self.clock) {
+            return Ok(Tried::Done(0));
+        }
+        let fds = fds.iter().map(|it| (it.fd, it.interest)).collect();
+        Ok(Tried::Wait(Wait::Poll { fds, deadline: *deadline }))
+    }
+
+    /// What a descriptor is ready for of what was asked, and what is told unasked. A negative
+    /// descriptor is skipped.
+    pub(crate) fn poll_one(&self, pid: i32, fd: Fd, interest: Ready) -> Ready {
+        if fd.0 < 0 {
+            return Ready::empty();
+        }
+        let Ok(file) = self.file(pid, fd) else { return Ready::INVALID };
+        let ready = match self.files[file].state {
+            // Whose signals these are depends on who asks.
+            FileState::Signals(set) => self.poll_signals(pid, set),
+            _ => self.poll_file(file),
+        };
+        ready & (interest | Ready::HANGUP | Ready::ERROR)
+    }
+
+    pub(crate) fn poll_file(&self, file: Id<OpenFile>) -> Ready {
+        let open = &self.files[file];
+        match open.state {
+            FileState::Plain => Ready::READ | Ready::WRITE,
+            FileState::Fifo { .. } => self.poll_fifo(open),
+            FileState::Master(pty) => self.poll_master(pty),
+            FileState::Slave(pty) => self.poll_slave(pty),
+            FileState::Socket(socket) => self.poll_socket(socket),
+            FileState::Signals(_) => Ready::empty(),
+        }
+    }
+
+    fn poll_signals(&self, pid: i32, set: SignalSet) -> Ready {
+        let pending = self.processes[&pid].pending.intersects(set);
+        if pending { Ready::READ } else { Ready::empty() }
+    }
+}

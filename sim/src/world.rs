@@ -1,0 +1,338 @@
+//! A simulated machine to set up, to run, and to look at afterwards.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use wavetank::host::{Command, Errno, ExitStatus, Fd, Pid, Signal, SpawnError};
+
+use crate::caller::SimHost;
+use crate::choose::Choose;
+use crate::config::Config;
+use crate::fault::Fault;
+use crate::fs::{Inode, LastLink, Node, Regular, Walker};
+use crate::kernel::{INIT, Kernel};
+use crate::pipe::PipeBuffer;
+use crate::process::Stage;
+use crate::sched::{Outcome, Scheduler};
+use crate::slab::Id;
+
+/// A simulated machine.
+pub struct World {
+    // Before the kernel, since what is on the stacks may look into it when it is dropped.
+    scheduler: Scheduler,
+    kernel: Rc<RefCell<Kernel>>,
+}
+
+/// A process as it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProcessView {
+    /// Its number.
+    pub pid: Pid,
+    /// Its parent.
+    pub parent: Pid,
+    /// The name of its program.
+    pub program: String,
+    /// How it ended, if it has ended and nobody has reaped it.
+    pub zombie: Option<ExitStatus>,
+    /// Its descriptors and what they lead to, as `/proc/self/fd` shows them.
+    pub descriptors: Vec<(Fd, PathBuf)>,
+}
+
+impl World {
+    /// A machine with `/dev` and nothing else.
+    #[must_use]
+    pub fn new(config: Config) -> World {
+        let kernel = Rc::new(RefCell::new(Kernel::new(config)));
+        World { scheduler: Scheduler::default(), kernel }
+    }
+
+    // ---- setting up --------------------------------------------------------------------------
+
+    /// Makes a directory and those above it; one that is there stays as it is.
+    pub fn add_dir(&mut self, path: impl AsRef<Path>) -> &mut World {
+        self.kernel.borrow_mut().put_directories(path.as_ref());
+        self
+    }
+
+    /// Makes a regular file, and the directories above it, in the place of what was there.
+    pub fn add_file(&mut self, path: impl AsRef<Path>, content: impl Into<Vec<u8>>) -> &mut World {
+        let content = content.into();
+        self.kernel.borrow_mut().disk_used += content.len() as u64;
+        self.add(path.as_ref(), Node::Regular(Regular { content, program: None }), 0o644)
+    }
+
+    /// Makes a file that runs a program when it is executed.
+    pub fn add_program(
+        &mut self,
+        path: impl AsRef<Path>,
+        program: impl Fn(&mut SimHost<'_>, &[OsString]) -> i32 + 'static,
+    ) -> &mut World {
+        let index = {
+            let programs = &mut self.kernel.borrow_mut().programs;
+            programs.push(Rc::new(program));
+            programs.len() - 1
+        };
+        let regular = Regular { content: Vec::new(), program: Some(index) };
+        self.add(path.as_ref(), Node::Regular(regular), 0o755)
+    }
+
+    /// Makes a fifo.
+    pub fn add_fifo(&mut self, path: impl AsRef<Path>) -> &mut World {
+        let buffer = PipeBuffer::new(self.kernel.borrow().config.pipe_pages);
+        self.add(path.as_ref(), Node::Fifo(buffer), 0o644)
+    }
+
+    /// Makes a symbolic link.
+    pub fn add_symlink(&mut self, path: impl AsRef<Path>, target: impl AsRef<Path>) -> &mut World {
+        let target = target.as_ref().as_os_str().to_owned();
+        self.add(path.as_ref(), Node::Symlink(target), 0o777)
+    }
+
+    fn add(&mut self, path: &Path, node: Node, mode: u32) -> &mut World {
+        if let Some(above) = path.parent() {
+            self.add_dir(above);
+        }
+        self.kernel.borrow_mut().put(path, node, mode);
+        self
+    }
+
+    /// Sets permission bits and owner. Nothing happens if there is no such file.
+    pub fn set_mode(
+        &mut self,
+        path: impl AsRef<Path>,
+        mode: u32,
+        uid: u32,
+        gid: u32,
+    ) -> &mut World {
+        self.change(path.as_ref(), |inode| {
+            (inode.mode, inode.uid, inode.gid) = (mode, uid, gid);
+        })
+    }
+
+    /// Makes a directory one in which nothing may be made, removed or written: `EROFS`.
+    pub fn set_read_only(&mut self, path: impl AsRef<Path>, read_only: bool) -> &mut World {
+        self.change(path.as_ref(), |inode| inode.read_only = read_only)
+    }
+
+    fn change(&mut self, path: &Path, change: impl FnOnce(&mut Inode)) -> &mut World {
+        let mut kernel = self.kernel.borrow_mut();
+        if let Some(inode) = kernel.look(path) {
+            change(&mut kernel.inodes[inode]);
+        }
+        drop(kernel);
+        self
+    }
+
+    /// Changes how much the disk holds.
+    pub fn set_disk(&mut self, bytes: Option<u64>) -> &mut World {
+        self.kernel.borrow_mut().config.disk_bytes = bytes;
+        self
+    }
+
+    /// Plans a fault.
+    pub fn add_fault(&mut self, fault: Fault) -> &mut World {
+        self.kernel.borrow_mut().faults.push(fault);
+        self
+    }
+
+    /// Plans no fault any more.
+    pub fn clear_faults(&mut self) -> &mut World {
+        self.kernel.borrow_mut().faults.clear();
+        self
+    }
+
+    // ---- running -----------------------------------------------------------------------------
+
+    /// Starts a program as root in `/`, with an empty environment and without descriptors, as a
+    /// child of init.
+    ///
+    /// # Errors
+    /// As for spawning it.
+    pub fn start(&mut self, program: impl AsRef<Path>, argv: &[&str]) -> Result<Pid, SpawnError> {
+        let command = Command {
+            program: program.as_ref().to_owned(),
+            argv: argv.iter().map(OsString::from).collect(),
+            ..Command::default()
+        };
+        self.start_command(&command)
+    }
+
+    /// Starts a program with a working directory, an environment and the rest, as a child of
+    /// init. `fds` must be empty: init has no descriptors to give.
+    ///
+    /// # Errors
+    /// As for spawning it.
+    pub fn start_command(&mut self, command: &Command) -> Result<Pid, SpawnError> {
+        self.kernel.borrow_mut().spawn(INIT, command)
+    }
+
+    /// Makes a process an unprivileged one; for one that has just been started.
+    pub fn set_user(&mut self, pid: Pid, uid: u32, gid: u32) -> &mut World {
+        if let Some(process) = self.kernel.borrow_mut().processes.get_mut(&pid.0) {
+            (process.uid, process.gid) = (uid, gid);
+        }
+        self
+    }
+
+    /// Sends a signal from outside.
+    ///
+    /// # Errors
+    /// `ESRCH` if there is no such process.
+    pub fn signal(&mut self, pid: Pid, signal: Signal) -> Result<(), Errno> {
+        self.kernel.borrow_mut().kill(INIT, pid, signal)
+    }
+
+    /// Runs until nothing can happen any more. Afterwards something may be changed from outside,
+    /// and the run goes on with another call.
+    pub fn run(&mut self, chooser: &mut dyn Choose) -> Outcome {
+        self.scheduler.run(&self.kernel, chooser)
+    }
+
+    // ---- looking -----------------------------------------------------------------------------
+
+    /// The bytes of a regular file.
+    #[must_use]
+    pub fn file(&self, path: impl AsRef<Path>) -> Option<Vec<u8>> {
+        let kernel = self.kernel.borrow();
+        let inode = kernel.look(path.as_ref())?;
+        match &kernel.inodes[inode].node {
+            Node::Regular(regular) => Some(regular.content.clone()),
+            _ => None,
+        }
+    }
+
+    /// The text of a regular file; bytes that are none are replaced.
+    #[must_use]
+    pub fn text(&self, path: impl AsRef<Path>) -> Option<String> {
+        self.file(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// The paths of everything there is, sorted, but what is in `/dev` from the start.
+    #[must_use]
+    pub fn paths(&self) -> Vec<PathBuf> {
+        let kernel = self.kernel.borrow();
+        let mut paths = Vec::new();
+        kernel.collect_paths(kernel.root, &mut PathBuf::from("/"), &mut paths);
+        paths
+    }
+
+    /// All processes but init, by their pids.
+    #[must_use]
+    pub fn processes(&self) -> Vec<ProcessView> {
+        let kernel = self.kernel.borrow();
+        let pids = kernel.processes.keys().filter(|pid| **pid != INIT);
+        pids.map(|pid| kernel.view(*pid)).collect()
+    }
+
+    /// How every process that has ended did, in the order of their ends.
+    #[must_use]
+    pub fn exits(&self) -> Vec<(Pid, ExitStatus)> {
+        self.kernel.borrow().exits.clone()
+    }
+
+    /// How the process that last had this pid ended.
+    #[must_use]
+    pub fn exit_status(&self, pid: Pid) -> Option<ExitStatus> {
+        let kernel = self.kernel.borrow();
+        kernel.exits.iter().rev().find(|(ended, _)| *ended == pid).map(|(_, status)| *status)
+    }
+
+    /// How many open files there are in the whole machine, those under way in sockets included.
+    #[must_use]
+    pub fn open_files(&self) -> usize {
+        self.kernel.borrow().files.iter().count()
+    }
+
+    /// How many inodes there are: in the tree, and without a name but in use.
+    #[must_use]
+    pub fn inodes(&self) -> usize {
+        self.kernel.borrow().inodes.iter().count()
+    }
+
+    /// How many calls a planned fault has hit. A sweep over the first call, the second, and so on
+    /// is over when a run has none.
+    #[must_use]
+    pub fn faults_struck(&self) -> u64 {
+        self.kernel.borrow().faults_struck
+    }
+
+    /// How many steps have been taken.
+    #[must_use]
+    pub fn steps(&self) -> u64 {
+        self.kernel.borrow().steps
+    }
+
+    /// A number that is the same for runs in which the same happened.
+    #[must_use]
+    pub fn hash(&self) -> u64 {
+        self.kernel.borrow().trace.hash()
+    }
+
+    /// What happened, line by line, if the configuration says to keep that.
+    #[must_use]
+    pub fn trace(&self) -> Vec<String> {
+        self.kernel.borrow().trace.lines().to_vec()
+    }
+}
+
+impl Kernel {
+    fn superuser(&self) -> Walker {
+        Walker { pid: INIT, cwd: self.root, uid: 0, gid: 0 }
+    }
+
+    /// The inode at a path, links at its end not followed.
+    fn look(&self, path: &Path) -> Option<Id<Inode>> {
+        self.walk_as(self.superuser(), path, LastLink::Name).ok()?.inode
+    }
+
+    fn put_directories(&mut self, path: &Path) {
+        if self.look(path).is_some() {
+            return;
+        }
+        if let Some(above) = path.parent() {
+            self.put_directories(above);
+        }
+        self.put(path, Node::Directory(BTreeMap::new()), 0o755);
+    }
+
+    fn put(&mut self, path: &Path, node: Node, mode: u32) {
+        let Ok(mut place) = self.walk_as(self.superuser(), path, LastLink::Name) else { return };
+        if place.inode.take().is_some() {
+            self.unlink_entry(place.parent, &place.name);
+        }
+        let inode = self.new_inode(node, mode, 0, 0);
+        self.link(place.parent, place.name, inode);
+    }
+
+    fn collect_paths(&self, at: Id<Inode>, path: &mut PathBuf, paths: &mut Vec<PathBuf>) {
+        let Node::Directory(entries) = &self.inodes[at].node else { return };
+        for (name, &inode) in entries {
+            path.push(name);
+            if self.inodes[inode].number > self.own_inodes {
+                paths.push(path.clone());
+            }
+            self.collect_paths(inode, path, paths);
+            path.pop();
+        }
+    }
+
+    fn view(&self, pid: i32) -> ProcessView {
+        let process = &self.processes[&pid];
+        let open = (0..)
+            .zip(&process.fds)
+            .filter_map(|(number, file)| file.map(|file| (Fd(number), self.name_of_file(file))));
+        ProcessView {
+            pid: Pid(pid),
+            parent: Pid(process.parent),
+            program: process.name.to_string(),
+            zombie: match process.stage {
+                Stage::Zombie(status) => Some(status),
+                _ => None,
+            },
+            descriptors: open.collect(),
+        }
+    }
+}

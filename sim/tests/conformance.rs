@@ -1,0 +1,367 @@
+//! The simulated kernel held against the real one: the same random calls, the same answers.
+//!
+//! A sequence of calls is drawn from a seed and made twice, by one process on Linux and by one in
+//! the simulated kernel. Every answer must be the same: value, bytes, errno, readiness. Descriptors
+//! are named by slots, since their numbers are nobody's promise.
+#![allow(missing_docs)]
+
+use std::cell::RefCell;
+use std::fmt::Debug;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use rstest::rstest;
+use wavetank::host::{
+    Fd, FileKind, Host, LinuxHost, OpenFlags, PollFd, Ready, Result, Signal, Termios, WindowSize,
+    close_all,
+};
+use wavetank_sim::{Choose, Config, Outcome, Random, World};
+
+const SLOTS: usize = 8;
+const CALLS: usize = 60;
+const SEEDS: u64 = 2000;
+
+/// A call, with slots for descriptors and names for paths.
+#[derive(Clone, Debug)]
+enum Step {
+    Open(&'static str, OpenFlags, usize),
+    Close(usize),
+    Read(usize, usize),
+    Write(usize, usize),
+    Splice(usize, usize, usize),
+    Pipe(usize, usize),
+    Unread(usize),
+    Kind(usize),
+    Stat(&'static str),
+    Rename(&'static str, &'static str),
+    Unlink(&'static str),
+    Mkdir(&'static str),
+    Rmdir(&'static str),
+    Mkfifo(&'static str),
+    Symlink(&'static str, &'static str),
+    Readlink(&'static str),
+    List(&'static str),
+    Poll(Ready),
+    Master(usize),
+    Unlock(usize),
+    Peer(usize, usize),
+    Raw(usize),
+    Size(usize),
+    SetSize(usize, u16),
+    Socket(usize),
+    Bind(usize, &'static str),
+    Listen(usize),
+    Connect(usize, &'static str),
+    Accept(usize, usize),
+    Send(usize, usize, usize),
+    Receive(usize, usize),
+}
+
+/// What a sequence is about; each has its own mixture of calls.
+#[derive(Clone, Copy, Debug)]
+enum Topic {
+    Files,
+    Fifos,
+    Terminals,
+    Sockets,
+}
+
+const NAMES: [&str; 7] = ["a", "b", "f", "g", "d", "d/x", "no/such"];
+const FIFOS: [&str; 2] = ["f", "g"];
+const SIZES: [usize; 8] = [1, 2, 100, 4095, 4096, 4097, 20_000, 70_000];
+
+fn draw(chooser: &mut Random, topic: Topic) -> Step {
+    let slot = chooser.choose(SLOTS);
+    let other = chooser.choose(SLOTS);
+    let name = NAMES[chooser.choose(NAMES.len())];
+    let second = NAMES[chooser.choose(NAMES.len())];
+    let fifo = FIFOS[chooser.choose(FIFOS.len())];
+    let size = SIZES[chooser.choose(SIZES.len())];
+    let access = [OpenFlags::READ, OpenFlags::WRITE, OpenFlags::READ | OpenFlags::WRITE];
+    let access = access[chooser.choose(3)] | OpenFlags::NONBLOCK;
+    let extra = [
+        OpenFlags::empty(),
+        OpenFlags::CREATE,
+        OpenFlags::CREATE | OpenFlags::EXCLUSIVE,
+        OpenFlags::APPEND,
+        OpenFlags::TRUNCATE,
+        OpenFlags::NOFOLLOW,
+        OpenFlags::DIRECTORY,
+        OpenFlags::CREATE | OpenFlags::NOFOLLOW,
+    ];
+    let extra = extra[chooser.choose(extra.len())];
+    let interest = [Ready::READ, Ready::WRITE, Ready::READ | Ready::WRITE, Ready::empty()];
+    let interest = interest[chooser.choose(interest.len())];
+    match topic {
+        Topic::Files => match chooser.choose(16) {
+            0..=3 => Step::Open(name, access | extra, slot),
+            4 => Step::Close(slot),
+            5 => Step::Read(slot, size),
+            6 | 7 => Step::Write(slot, size),
+            8 => Step::Rename(name, second),
+            9 => Step::Unlink(name),
+            10 => Step::Mkdir(name),
+            11 => Step::Rmdir(name),
+            12 => Step::Symlink(second, name),
+            13 => [Step::Readlink(name), Step::Mkfifo(name)][chooser.choose(2)].clone(),
+            14 => [Step::List("."), Step::List(name)][chooser.choose(2)].clone(),
+            _ => [Step::Stat(name), Step::Kind(slot)][chooser.choose(2)].clone(),
+        },
+        Topic::Fifos => match chooser.choose(14) {
+            0 => Step::Mkfifo(fifo),
+            1..=3 => Step::Open(fifo, access, slot),
+            4 => Step::Pipe(slot, other),
+            5 | 6 => Step::Close(slot),
+            7 | 8 => Step::Write(slot, size),
+            9 | 10 => Step::Read(slot, size),
+            11 => Step::Splice(slot, other, size),
+            12 => Step::Unread(slot),
+            _ => Step::Poll(interest),
+        },
+        Topic::Terminals => match chooser.choose(12) {
+            0 => Step::Master(slot),
+            1 => Step::Unlock(slot),
+            2 | 3 => Step::Peer(slot, other),
+            4 => Step::Close(slot),
+            5 => Step::Raw(slot),
+            6 | 7 => Step::Write(slot, size.min(100)),
+            8 => Step::Read(slot, size),
+            9 => Step::SetSize(slot, 80),
+            10 => [Step::Size(slot), Step::Unread(slot)][chooser.choose(2)].clone(),
+            _ => Step::Poll(interest),
+        },
+        Topic::Sockets => match chooser.choose(14) {
+            0 | 1 => Step::Socket(slot),
+            2 => Step::Bind(slot, fifo),
+            3 => Step::Listen(slot),
+            4 | 5 => Step::Connect(slot, fifo),
+            6 | 7 => Step::Accept(slot, other),
+            8 => Step::Send(slot, size.min(4097), other),
+            9 => Step::Receive(slot, size),
+            10 => Step::Close(slot),
+            11 => Step::Write(slot, size.min(4097)),
+            12 => Step::Read(slot, size),
+            _ => Step::Poll(interest),
+        },
+    }
+}
+
+struct Machine<'a, H> {
+    host: &'a mut H,
+    /// Where the names are.
+    base: PathBuf,
+    slots: [Option<Fd>; SLOTS],
+    written: usize,
+}
+
+impl<H: Host> Machine<'_, H> {
+    /// A number that is no descriptor, where a slot is empty.
+    fn fd(&self, slot: usize) -> Fd {
+        self.slots[slot].unwrap_or(Fd(999))
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.base.join(name)
+    }
+
+    fn put(&mut self, slot: usize, fd: Fd) {
+        close_all(self.host, self.slots[slot].replace(fd));
+    }
+
+    fn opened(&mut self, slot: usize, result: Result<Fd>) -> String {
+        let text = format!("{:?}", result.map(drop));
+        if let Ok(fd) = result {
+            self.put(slot, fd);
+        }
+        text
+    }
+
+    fn bytes(&mut self, count: usize) -> Vec<u8> {
+        let start = self.written;
+        self.written += count;
+        (start..start + count).map(|at| b'a' + u8::try_from(at % 23).unwrap()).collect()
+    }
+
+    fn step(&mut self, step: &Step) -> String {
+        match *step {
+            Step::Open(path, flags, slot) => {
+                let path = self.at(path);
+                let result = self.host.open(&path, flags | OpenFlags::NOCTTY, 0o644);
+                self.opened(slot, result)
+            }
+            Step::Close(slot) => {
+                let result = self.host.close(self.fd(slot));
+                self.slots[slot] = None;
+                text(result)
+            }
+            Step::Read(slot, size) => {
+                let mut buffer = vec![0; size];
+                let result = self.host.read(self.fd(slot), &mut buffer);
+                text(result.map(|count| digest(&buffer[..count])))
+            }
+            Step::Write(slot, size) => {
+                let bytes = self.bytes(size);
+                text(self.host.write(self.fd(slot), &bytes))
+            }
+            Step::Splice(from, to, size) => {
+                text(self.host.splice(self.fd(from), self.fd(to), size))
+            }
+            Step::Pipe(reader, writer) if reader != writer => {
+                match self.host.pipe(OpenFlags::NONBLOCK) {
+                    Ok(pipe) => {
+                        self.put(reader, pipe.read);
+                        self.put(writer, pipe.write);
+                        "a pipe".to_owned()
+                    }
+                    Err(errno) => format!("{errno:?}"),
+                }
+            }
+            Step::Pipe(..) => String::new(),
+            Step::Unread(slot) => text(self.host.unread(self.fd(slot))),
+            Step::Kind(slot) => text(self.host.fstat(self.fd(slot)).map(|stat| {
+                (stat.kind, if stat.kind == FileKind::Regular { stat.size } else { 0 })
+            })),
+            Step::Stat(path) => text(self.host.stat(&self.base.join(path)).map(|stat| stat.kind)),
+            Step::Rename(from, to) => {
+                text(self.host.rename(&self.base.join(from), &self.base.join(to)))
+            }
+            Step::Unlink(path) => text(self.host.unlink(&self.base.join(path))),
+            Step::Mkdir(path) => text(self.host.mkdir(&self.base.join(path), 0o755)),
+            Step::Rmdir(path) => text(self.host.rmdir(&self.base.join(path))),
+            Step::Mkfifo(path) => text(self.host.mkfifo(&self.base.join(path), 0o644)),
+            Step::Symlink(target, path) => {
+                text(self.host.symlink(Path::new(target), &self.base.join(path)))
+            }
+            Step::Readlink(path) => text(self.host.readlink(&self.base.join(path))),
+            Step::List(path) => text(self.host.list(&self.base.join(path))),
+            Step::Poll(interest) => {
+                let open: Vec<Fd> = self.slots.iter().flatten().copied().collect();
+                let mut questions: Vec<PollFd> =
+                    open.iter().map(|fd| PollFd::new(*fd, interest)).collect();
+                let count = self.host.poll(&mut questions, Some(Duration::ZERO));
+                let ready: Vec<Ready> = questions.iter().map(|answer| answer.ready).collect();
+                format!("{count:?} {ready:?}")
+            }
+            Step::Master(slot) => {
+                let flags = OpenFlags::READ | OpenFlags::WRITE | OpenFlags::NONBLOCK;
+                let result = self.host.open(Path::new("/dev/ptmx"), flags | OpenFlags::NOCTTY, 0);
+                self.opened(slot, result)
+            }
+            Step::Unlock(slot) => text(self.host.unlock_pty(self.fd(slot))),
+            Step::Peer(slot, other) => {
+                let result = self.host.open_pty_peer(self.fd(slot));
+                if let Ok(fd) = result {
+                    self.host.set_nonblocking(fd, true).unwrap();
+                }
+                self.opened(other, result)
+            }
+            Step::Raw(slot) => {
+                let fd = self.fd(slot);
+                let raw = self.host.terminal_attributes(fd).map(Termios::raw);
+                text(raw.and_then(|raw| self.host.set_terminal_attributes(fd, &raw)))
+            }
+            Step::Size(slot) => text(self.host.window_size(self.fd(slot))),
+            Step::SetSize(slot, columns) => {
+                let size = WindowSize { columns, rows: 24 };
+                text(self.host.set_window_size(self.fd(slot), size))
+            }
+            Step::Socket(slot) => {
+                let result = self.host.socket();
+                if let Ok(fd) = result {
+                    self.host.set_nonblocking(fd, true).unwrap();
+                }
+                self.opened(slot, result)
+            }
+            Step::Bind(slot, path) => text(self.host.bind(self.fd(slot), &self.base.join(path))),
+            Step::Listen(slot) => text(self.host.listen(self.fd(slot), 4)),
+            Step::Connect(slot, path) => {
+                text(self.host.connect(self.fd(slot), &self.base.join(path)))
+            }
+            Step::Accept(slot, other) => {
+                let result = self.host.accept(self.fd(slot));
+                if let Ok(fd) = result {
+                    self.host.set_nonblocking(fd, true).unwrap();
+                }
+                self.opened(other, result)
+            }
+            Step::Send(slot, size, other) => {
+                let bytes = self.bytes(size);
+                let fds: Vec<Fd> = self.slots[other].into_iter().collect();
+                text(self.host.send(self.fd(slot), &bytes, &fds))
+            }
+            Step::Receive(slot, size) => {
+                let mut buffer = vec![0; size];
+                let result = self.host.receive(self.fd(slot), &mut buffer);
+                text(result.map(|received| {
+                    let count = received.fds.len();
+                    close_all(self.host, received.fds);
+                    (digest(&buffer[..received.len]), count)
+                }))
+            }
+        }
+    }
+}
+
+fn text(result: Result<impl Debug>) -> String {
+    format!("{result:?}")
+}
+
+/// Enough of some bytes to tell them from others.
+fn digest(bytes: &[u8]) -> (usize, String, u64) {
+    let start = String::from_utf8_lossy(&bytes[..bytes.len().min(8)]).into_owned();
+    let sum = bytes.iter().fold(7, |sum: u64, byte| sum.wrapping_mul(31) + u64::from(*byte));
+    (bytes.len(), start, sum)
+}
+
+fn play<H: Host>(host: &mut H, base: &Path, steps: &[Step]) -> Vec<String> {
+    let signals = host.signals(&[Signal::PIPE]).unwrap();
+    let mut machine = Machine { host, base: base.to_owned(), slots: [None; SLOTS], written: 0 };
+    let answers = steps.iter().map(|step| machine.step(step)).collect();
+    close_all(machine.host, machine.slots.into_iter().flatten().chain([signals]));
+    answers
+}
+
+fn on_linux(steps: &[Step]) -> Vec<String> {
+    let directory = tempfile::tempdir().unwrap();
+    play(&mut LinuxHost::new(), directory.path(), steps)
+}
+
+fn simulated(steps: &[Step]) -> Vec<String> {
+    let mut world = World::new(Config::default());
+    let answers = Rc::new(RefCell::new(Vec::new()));
+    let (steps, told) = (steps.to_vec(), Rc::clone(&answers));
+    world.add_program("/bin/play", move |host, _| {
+        *told.borrow_mut() = play(host, Path::new("/work"), &steps);
+        0
+    });
+    world.add_dir("/work");
+    world.start("/bin/play", &["play"]).unwrap();
+    assert_eq!(world.run(&mut Random::new(0)), Outcome::Done);
+    answers.take()
+}
+
+#[rstest]
+#[case(Topic::Files)]
+#[case(Topic::Fifos)]
+#[case(Topic::Terminals)]
+#[case(Topic::Sockets)]
+fn both_kernels_give_the_same_answers(#[case] topic: Topic) {
+    for seed in 0..SEEDS {
+        let mut chooser = Random::new(seed);
+        let steps: Vec<Step> = (0..CALLS).map(|_| draw(&mut chooser, topic)).collect();
+        let (real, simulated) = (on_linux(&steps), simulated(&steps));
+        let differs = real.iter().zip(&simulated).position(|(one, other)| one != other);
+        if let Some(place) = differs {
+            let before: Vec<String> =
+                (0..place).map(|at| format!("{:?} -> {}", steps[at], real[at])).collect();
+            panic!(
+                "seed {seed}, after\n{}\n{:?}\n     Linux: {}\n simulated: {}",
+                before.join("\n"),
+                steps[place],
+                real[place],
+                simulated[place],
+            );
+        }
+    }
+}

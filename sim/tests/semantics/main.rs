@@ -1,0 +1,15 @@
+//! What the simulated kernel does, rule by rule, as programs see it.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
+
+mod common;
+mod faults;
+mod fifos;
+mod files;
+mod guests;
+mod paths;
+mod pipes;
+mod processes;
+mod ptys;
+mod schedules;
+mod signals;
+mod sockets;
