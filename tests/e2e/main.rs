@@ -8,7 +8,10 @@
     missing_docs
 )]
 
+mod argv;
 mod bad_input;
+mod control;
 mod exit;
 mod stdio;
 mod support;
+mod tty;

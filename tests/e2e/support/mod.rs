@@ -30,7 +30,7 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(40);
 
 /// Every process that a test starts has this variable, with the test's directory as its value, and
 /// so have their children. By it they are found again.
-const MARK: &str = "E2E_PLACE";
+pub(crate) const MARK: &str = "E2E_PLACE";
 
 /// Waits until something is so.
 #[track_caller]

@@ -212,7 +212,7 @@ impl Prepared<'_> {
             stdin: self.stdin,
             stdout: self.stdout,
             exit: self.exit,
-            control: self.control,
+            control: Some(self.control),
             out: self.out,
             err: self.err,
         }
@@ -226,7 +226,7 @@ pub(crate) struct Shim {
     pub(crate) stdin: PathBuf,
     pub(crate) stdout: PathBuf,
     exit: File,
-    control: File,
+    control: Option<File>,
     out: Option<Stream>,
     err: Option<Stream>,
 }
@@ -262,7 +262,12 @@ impl Shim {
 
     #[track_caller]
     pub(crate) fn control(&mut self, message: &str) {
-        self.control.write_all(message.as_bytes()).unwrap();
+        self.control.as_mut().unwrap().write_all(message.as_bytes()).unwrap();
+    }
+
+    /// The daemon's end of the control fifo is closed.
+    pub(crate) fn lose_control(&mut self) {
+        self.control = None;
     }
 
     #[track_caller]
