@@ -1,5 +1,7 @@
 //! The shim at work: one loop over what is ready, and what follows from it.
 
+mod ending;
+
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::path::Path;
@@ -10,21 +12,16 @@ use serde::{Deserialize, Serialize};
 use super::log::{Level, Log};
 use super::{Control, Message, Options};
 use crate::Error;
-use crate::files::{read_file, write_atomically};
+use crate::files::read_file;
 use crate::host::{
     Command, Errno, ExitStatus, Fd, Host, OpenFlags, PollFd, Ready, Signal, SpawnError, SpawnStep,
     close_all,
 };
-use crate::oci::{Dialect, Runtime, find_program, parse_pid};
+use crate::oci::{Runtime, find_program, parse_pid};
 use crate::process::{Change, Stage};
 use crate::stdio::Stdio;
 use crate::supervisor::{Ended, Errand, Supervisor};
 
-/// How long the runtime's last words may take on their way out when it could not start a process.
-const FAILED_START_DRAIN: Duration = Duration::from_secs(2);
-/// How long, and how often, an exit status that cannot be written (a full disk) is tried again.
-const STATUS_PATIENCE: Duration = Duration::from_secs(5);
-const STATUS_RETRY: Duration = Duration::from_millis(100);
 /// A pid file holds ten digits.
 const PID_FILE_MAX: usize = 4096;
 
@@ -82,6 +79,11 @@ pub struct Shim {
     steps: VecDeque<Step>,
     /// The cleaning-up order that is being carried out.
     ordered: Option<Order>,
+    /// The runtime was killed for taking too long to make the process.
+    making_overdue: bool,
+    /// How often a delete that fails is tried again, and when.
+    delete_tries: u32,
+    delete_retry: Option<Duration>,
     /// When output is no longer waited for.
     drain_deadline: Option<Duration>,
     status: Option<ExitStatus>,
@@ -120,6 +122,9 @@ impl Shim {
             stage: Stage::default(),
             steps: VecDeque::new(),
             ordered: None,
+            making_overdue: false,
+            delete_tries: 0,
+            delete_retry: None,
             drain_deadline: None,
             status: None,
             status_written: false,
@@ -132,7 +137,7 @@ impl Shim {
     /// Has the process made, sees it through, and gives the exit code of the shim.
     pub(super) fn run<H: Host>(&mut self, host: &mut H) -> i32 {
         if let Err(error) = self.make_process(host) {
-            self.fail(host, &error, &[Step::Drain]);
+            self.fail(host, &error);
         }
         let mut questions = Vec::new();
         while !self.finished(host) {
@@ -167,11 +172,9 @@ impl Shim {
         }
         match self.stdio.turn(host, questions, now) {
             Ok(troubles) => {
-                for trouble in troubles {
-                    self.log.write(host, Level::Warn, &trouble.to_string());
-                }
+                troubles.iter().for_each(|trouble| self.warn(host, trouble));
             }
-            Err(error) => self.fail_making(host, &error),
+            Err(error) => self.fail(host, &error),
         }
         if is_ready(self.signals) {
             while host.read_signal(self.signals).is_ok() {}
@@ -188,31 +191,41 @@ impl Shim {
     fn due(&self) -> Option<Duration> {
         let draining = self.ordered.is_none() && self.steps.front() == Some(&Step::Drain);
         let drained = self.drain_deadline.filter(|_| draining);
-        let times = [self.stdio.due(), self.supervisor.due(), drained, self.status_retry];
+        let times = [
+            self.stdio.due(),
+            self.supervisor.due(),
+            drained,
+            self.status_retry,
+            self.delete_retry,
+        ];
         times.into_iter().flatten().min()
     }
 
     fn time_passed<H: Host>(&mut self, host: &mut H, now: Duration) {
         for role in self.supervisor.kill_overdue(host, now) {
-            let words = match role {
-                Role::Runtime(Order::Make) => "make the process",
-                Role::Runtime(Order::KillAll) => "kill the container",
-                Role::Runtime(Order::Delete) | Role::Process => "delete the container",
-            };
-            let error = Error::invalid(
-                &self.runtime.name,
-                format_args!("took too long to {words} and was killed ({})", Errno::ETIMEDOUT),
-            );
-            if role == Role::Runtime(Order::Make) {
-                self.fail_making(host, &error);
-            } else {
-                self.log.write(host, Level::Warn, &error.to_string());
+            match role {
+                Role::Runtime(Order::KillAll) => self.warn(host, &self.too_long("kill")),
+                Role::Runtime(Order::Delete) => self.warn(host, &self.too_long("delete")),
+                Role::Runtime(Order::Make) => self.making_overdue = true,
+                Role::Process => {}
             }
+        }
+        if self.delete_retry.is_some_and(|time| time <= now) {
+            self.delete_retry = None;
         }
         if self.status_retry.is_some_and(|time| time <= now) {
             self.status_retry = None;
             self.write_status(host, now);
         }
+    }
+
+    fn too_long(&self, command: &str) -> Error {
+        let reason = format!("took too long to {command} and was killed ({:?})", Errno::ETIMEDOUT);
+        Error::invalid(&self.runtime.name, reason)
+    }
+
+    fn warn<H: Host>(&self, host: &mut H, error: &Error) {
+        self.log.write(host, Level::Warn, &error.to_string());
     }
 
     fn read_control<H: Host>(&mut self, host: &mut H) {
@@ -236,8 +249,6 @@ impl Shim {
             }
         }
     }
-
-    // ---- the runtime -------------------------------------------------------------------------
 
     fn make_process<H: Host>(&mut self, host: &mut H) -> Result<(), Error> {
         let name = self.runtime.name.clone();
@@ -290,7 +301,7 @@ impl Shim {
             Ok(_) => self.ordered = Some(order),
             Err(error) => {
                 let error = Error::system("fork/exec", command.program.display(), error.errno);
-                self.log.write(host, Level::Warn, &error.to_string());
+                self.warn(host, &error);
             }
         }
         close_all(host, [null]);
@@ -307,8 +318,9 @@ impl Shim {
                 }
             }
             Role::Runtime(order) => {
-                if self.ordered == Some(order) {
-                    self.ordered = None;
+                self.ordered = None;
+                if order == Order::Delete && !ended.status.success() {
+                    self.delete_failed(host);
                 }
             }
         }
@@ -319,13 +331,13 @@ impl Shim {
         if self.stage != Stage::Starting {
             return;
         }
-        if !status.success() {
+        if self.making_overdue {
+            self.fail(host, &self.too_long("make the process"));
+        } else if !status.success() {
             // The runtime has said why in its own log, which the daemon reads: no failure of ours.
-            self.not_started(host, &[Step::Drain, Step::Delete { force: false }]);
-            return;
-        }
-        if let Err(error) = self.adopt_process(host) {
-            self.fail_making(host, &error);
+            self.not_started(host);
+        } else if let Err(error) = self.adopt_process(host) {
+            self.fail(host, &error);
         }
     }
 
@@ -345,134 +357,5 @@ impl Shim {
             self.process_ended(host, ended.status);
         }
         Ok(())
-    }
-
-    // ---- the end -----------------------------------------------------------------------------
-
-    fn process_ended<H: Host>(&mut self, host: &mut H, status: ExitStatus) {
-        self.change(host, Change::Exited);
-        self.status = Some(status);
-        let now = host.now();
-        self.write_status(host, now);
-        self.stdio.process_ended(host);
-        self.drain_deadline = self.options.drain_timeout.map(|limit| now + limit);
-        let kill_all = !self.is_exec && self.runtime.dialect != Dialect::Start;
-        let steps = [
-            kill_all.then_some(Step::KillAll),
-            Some(Step::Drain),
-            (!self.is_exec).then_some(Step::Delete { force: false }),
-            Some(Step::WriteStatus),
-        ];
-        self.steps.extend(steps.into_iter().flatten());
-    }
-
-    /// A failure while the process was being made, after which something of it may be there.
-    fn fail_making<H: Host>(&mut self, host: &mut H, error: &Error) {
-        if self.stage != Stage::Starting {
-            return;
-        }
-        let delete = Step::Delete { force: true };
-        let steps: &[Step] = match self.runtime.dialect {
-            Dialect::Create => &[Step::KillAll, Step::Drain, delete],
-            Dialect::Start | Dialect::Run => &[delete, Step::Drain],
-        };
-        self.fail(host, error, steps);
-    }
-
-    fn fail<H: Host>(&mut self, host: &mut H, error: &Error, steps: &[Step]) {
-        self.log.write(host, Level::Error, &error.to_string());
-        self.exit_code = 1;
-        self.not_started(host, steps);
-    }
-
-    fn not_started<H: Host>(&mut self, host: &mut H, steps: &[Step]) {
-        self.change(host, Change::FailedToStart);
-        self.stdio.close_child_ends(host);
-        self.stdio.process_ended(host);
-        self.stdio.end_output_when_empty();
-        self.drain_deadline = Some(host.now() + FAILED_START_DRAIN);
-        let is_mine = |step: &&Step| !self.is_exec || **step == Step::Drain;
-        self.steps.extend(steps.iter().filter(is_mine));
-    }
-
-    fn change<H: Host>(&mut self, host: &mut H, change: Change) {
-        match self.stage.after(change) {
-            Ok(stage) => self.stage = stage,
-            Err(illegal) => self.log.write(host, Level::Warn, &illegal.to_string()),
-        }
-    }
-
-    /// Takes the steps that can be taken now; whether there is none left.
-    fn finished<H: Host>(&mut self, host: &mut H) -> bool {
-        while self.stage == Stage::Stopped && self.ordered.is_none() {
-            let Some(step) = self.steps.front().copied() else {
-                self.change(host, Change::Removed);
-                break;
-            };
-            if !self.may_leave(host, step) {
-                return false;
-            }
-            self.steps.pop_front();
-            match step {
-                Step::KillAll => self.order(host, Order::KillAll, self.runtime.kill_all()),
-                Step::Delete { force } => {
-                    self.order(host, Order::Delete, self.runtime.delete(force));
-                }
-                Step::Drain => self.close_stdio(host),
-                Step::WriteStatus => {}
-            }
-        }
-        self.stage == Stage::Deleted
-    }
-
-    /// Whether what a step waits for has come.
-    fn may_leave<H: Host>(&mut self, host: &mut H, step: Step) -> bool {
-        let passed = |host: &mut H, deadline: Option<Duration>| {
-            deadline.is_some_and(|deadline| deadline <= host.now())
-        };
-        match step {
-            Step::KillAll | Step::Delete { .. } => true,
-            Step::Drain => self.stdio.output_ended() || passed(host, self.drain_deadline),
-            Step::WriteStatus => self.status_written || passed(host, self.status_deadline),
-        }
-    }
-
-    fn close_stdio<H: Host>(&mut self, host: &mut H) {
-        self.drain_deadline = None;
-        let ended = self.stdio.output_ended();
-        for (stream, count) in self.stdio.close(host) {
-            let warning = format!("{stream}: {count} bytes were never read and are lost");
-            self.log.write(host, Level::Warn, &warning);
-        }
-        if !ended && self.status.is_some() {
-            let warning = "output was still open at the end of WAVETANK_DRAIN_TIMEOUT";
-            self.log.write(host, Level::Warn, warning);
-        }
-    }
-
-    /// The file is there whole or not at all, so a daemon that looks for it never reads half.
-    fn write_status<H: Host>(&mut self, host: &mut H, now: Duration) {
-        let Some(status) = self.status else { return };
-        let text = status.number().to_string();
-        match write_atomically(host, Path::new("exitStatus"), text.as_bytes()) {
-            Ok(()) => self.status_written = true,
-            Err(error) => {
-                let deadline = *self.status_deadline.get_or_insert(now + STATUS_PATIENCE);
-                if now < deadline {
-                    self.status_retry = Some(now + STATUS_RETRY);
-                } else {
-                    self.log.write(host, Level::Error, &error.to_string());
-                    self.exit_code = 1;
-                }
-            }
-        }
-    }
-
-    /// Closes everything, the exit fifo last.
-    fn close<H: Host>(&mut self, host: &mut H) {
-        self.stdio.close(host);
-        close_all(host, self.control_fifo.take().into_iter().chain([self.signals]));
-        self.log.close(host);
-        close_all(host, [self.exit]);
     }
 }

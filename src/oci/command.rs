@@ -163,11 +163,12 @@ impl Runtime {
         self.pid_file_and_id(line)
     }
 
-    /// Kills every process of the container.
+    /// Kills every process of the container; in 2016, its first one.
     #[must_use]
     pub fn kill_all(&self) -> Vec<OsString> {
         let mut line = self.plain();
-        line.arg("kill").arg("--all").arg(&self.id).arg("SIGKILL");
+        line.arg("kill").flag_if(self.dialect != Dialect::Start, "--all");
+        line.arg(&self.id).arg("SIGKILL");
         line.0
     }
 
@@ -305,9 +306,11 @@ mod tests {
         assert_eq!(words(&runtime(dialect).delete(force)), expected);
     }
 
-    #[test]
-    fn killing_all() {
-        let argv = runtime(Dialect::Create).kill_all();
-        assert_eq!(words(&argv), "runc --root=/r kill --all c1 SIGKILL");
+    #[rstest]
+    #[case(Dialect::Start, "runc --root=/r kill c1 SIGKILL")]
+    #[case(Dialect::Create, "runc --root=/r kill --all c1 SIGKILL")]
+    #[case(Dialect::Run, "runc --root=/r kill --all c1 SIGKILL")]
+    fn killing_all(#[case] dialect: Dialect, #[case] expected: &str) {
+        assert_eq!(words(&runtime(dialect).kill_all()), expected);
     }
 }

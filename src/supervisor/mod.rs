@@ -1,11 +1,17 @@
 //! The children of a shim: runtimes, and the containers' processes that they leave to it.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::files::read_file;
+
 use crate::host::{Command, Errno, ExitStatus, Host, Pid, Signal, SpawnError, WaitFor};
+
+/// More than any list of children is long.
+const CHILDREN_MAX: usize = 1024 * 1024;
 
 /// Knows every child that matters by its role `R`; every other one is reaped and forgotten.
 ///
@@ -115,6 +121,31 @@ impl<R: Copy> Supervisor<R> {
             ended.push(Ended { role: child.role, pid: exit.pid, status: exit.status });
         }
         true
+    }
+
+    /// Reaps whoever has ended, tells of nobody, and says whether any child is left.
+    pub fn has_living_children<H: Host>(&mut self, host: &mut H) -> bool {
+        loop {
+            match host.wait(WaitFor::Any, false) {
+                Ok(Some(exit)) => drop(self.children.remove(&exit.pid)),
+                Ok(None) => return true,
+                Err(_) => return false,
+            }
+        }
+    }
+
+    /// Kills the children that are not known: what a runtime started and did not tell of. Where
+    /// `/proc` does not list children (`proc_tid_children(5)`) there is no finding them.
+    pub fn kill_strangers<H: Host>(&mut self, host: &mut H) {
+        let me = host.pid();
+        let list = PathBuf::from(format!("/proc/{me}/task/{me}/children"));
+        let Ok(list) = read_file(host, &list, CHILDREN_MAX) else { return };
+        let pids = String::from_utf8_lossy(&list);
+        let pids = pids.split_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid);
+        for pid in pids.filter(|pid| !self.children.contains_key(pid)) {
+            // It is our child, ended or not, so the number is still its own.
+            let _ = host.kill(pid, Signal::KILL);
+        }
     }
 
     /// Kills every child whose deadline has come. Their ends are told as any other.

@@ -231,6 +231,9 @@ pub fn flows() -> Vec<Flow> {
             &json!({ "container": { "argv": argv(&["exit", "0"]) }, "on": { "run": { "pid_file": { "text": "2" } } } }),
             Expected::failed("no child processes (ECHILD)"),
         ),
+        orphan("orphan-start", Dialect::Start, "start"),
+        orphan("orphan-create", Dialect::Create, "create"),
+        orphan("orphan-run", Dialect::Run, "run"),
         guest(
             "missing-fifo",
             Dialect::Run,
@@ -265,6 +268,16 @@ fn user() -> Flow {
     };
     let flow = scripted("wavetank-run", Dialect::Run, &json!({}), expected);
     Flow { actor: Actor::User(typed), files: Vec::new(), ..flow }
+}
+
+/// A runtime that starts a process and does not tell of it.
+fn orphan(name: &'static str, dialect: Dialect, command: &str) -> Flow {
+    let script = json!({
+        "container": { "argv": argv(&["sleep-ms", "1000000"]) },
+        "on": { command: { "pid_file": "none" } },
+    });
+    let expected = Expected::failed("open pid: no such file or directory");
+    scripted(name, dialect, &script, expected)
 }
 
 fn exec() -> Flow {

@@ -1,0 +1,162 @@
+//! The end of a process, or of the attempt to make one: what is left to do, step by step.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::{Order, Shim, Step};
+use crate::Error;
+use crate::classic::log::Level;
+use crate::files::write_atomically;
+use crate::host::{ExitStatus, Host, close_all};
+use crate::oci::Dialect;
+use crate::process::{Change, Stage};
+
+/// How long the runtime's last words may take on their way out when it could not start a process.
+const FAILED_START_DRAIN: Duration = Duration::from_secs(2);
+/// How long, and how often, an exit status that cannot be written (a full disk) is tried again.
+const STATUS_PATIENCE: Duration = Duration::from_secs(5);
+const STATUS_RETRY: Duration = Duration::from_millis(100);
+/// How often a container that was just killed is deleted until the runtime believes it.
+const DELETE_TRIES: u32 = 20;
+const DELETE_RETRY: Duration = Duration::from_millis(50);
+
+impl Shim {
+    pub(super) fn process_ended<H: Host>(&mut self, host: &mut H, status: ExitStatus) {
+        self.change(host, Change::Exited);
+        self.status = Some(status);
+        let now = host.now();
+        self.write_status(host, now);
+        self.stdio.process_ended(host);
+        self.drain_deadline = self.options.drain_timeout.map(|limit| now + limit);
+        let kill_all = !self.is_exec && self.runtime.dialect != Dialect::Start;
+        let steps = [
+            kill_all.then_some(Step::KillAll),
+            Some(Step::Drain),
+            (!self.is_exec).then_some(Step::Delete { force: false }),
+            Some(Step::WriteStatus),
+        ];
+        self.steps.extend(steps.into_iter().flatten());
+    }
+
+    pub(super) fn fail<H: Host>(&mut self, host: &mut H, error: &Error) {
+        if self.stage == Stage::Starting {
+            self.log.write(host, Level::Error, &error.to_string());
+            self.exit_code = 1;
+            self.not_started(host);
+        }
+    }
+
+    /// There is no process to see through. What the runtime may have left of one is removed.
+    pub(super) fn not_started<H: Host>(&mut self, host: &mut H) {
+        self.change(host, Change::FailedToStart);
+        self.stdio.close_child_ends(host);
+        self.stdio.process_ended(host);
+        self.stdio.end_output_when_empty();
+        self.drain_deadline = Some(host.now() + FAILED_START_DRAIN);
+        let something_lives = self.supervisor.has_living_children(host);
+        if self.is_exec && something_lives {
+            self.supervisor.kill_strangers(host);
+        }
+        let steps: &[Step] = match self.runtime.dialect {
+            _ if self.is_exec || self.program.is_none() => &[Step::Drain],
+            Dialect::Run if something_lives => &[Step::Delete { force: true }, Step::Drain],
+            Dialect::Start | Dialect::Create if something_lives => {
+                self.delete_tries = DELETE_TRIES;
+                &[Step::KillAll, Step::Delete { force: false }, Step::Drain]
+            }
+            _ => &[Step::Drain, Step::Delete { force: false }],
+        };
+        self.steps.extend(steps);
+    }
+
+    /// A container that was killed a moment ago may not have ended yet.
+    pub(super) fn delete_failed<H: Host>(&mut self, host: &mut H) {
+        if self.delete_tries > 0 {
+            self.delete_tries -= 1;
+            self.delete_retry = Some(host.now() + DELETE_RETRY);
+            self.steps.push_front(Step::Delete { force: false });
+        }
+    }
+
+    pub(super) fn change<H: Host>(&mut self, host: &mut H, change: Change) {
+        match self.stage.after(change) {
+            Ok(stage) => self.stage = stage,
+            Err(illegal) => self.warn(host, &Error::invalid("process", illegal)),
+        }
+    }
+
+    /// Takes the steps that can be taken now; whether there is none left.
+    pub(super) fn finished<H: Host>(&mut self, host: &mut H) -> bool {
+        while self.stage == Stage::Stopped && self.ordered.is_none() {
+            let Some(step) = self.steps.front().copied() else {
+                self.change(host, Change::Removed);
+                break;
+            };
+            if !self.may_leave(host, step) {
+                return false;
+            }
+            self.steps.pop_front();
+            match step {
+                Step::KillAll => self.order(host, Order::KillAll, self.runtime.kill_all()),
+                Step::Delete { force } => {
+                    self.order(host, Order::Delete, self.runtime.delete(force));
+                }
+                Step::Drain => self.close_stdio(host),
+                Step::WriteStatus => {}
+            }
+        }
+        self.stage == Stage::Deleted
+    }
+
+    /// Whether what a step waits for has come.
+    fn may_leave<H: Host>(&mut self, host: &mut H, step: Step) -> bool {
+        let passed = |host: &mut H, deadline: Option<Duration>| {
+            deadline.is_some_and(|deadline| deadline <= host.now())
+        };
+        match step {
+            Step::KillAll => true,
+            Step::Delete { .. } => self.delete_retry.is_none(),
+            Step::Drain => self.stdio.output_ended() || passed(host, self.drain_deadline),
+            Step::WriteStatus => self.status_written || passed(host, self.status_deadline),
+        }
+    }
+
+    fn close_stdio<H: Host>(&mut self, host: &mut H) {
+        self.drain_deadline = None;
+        let ended = self.stdio.output_ended();
+        for (stream, count) in self.stdio.close(host) {
+            let warning = format!("{stream}: {count} bytes were never read and are lost");
+            self.log.write(host, Level::Warn, &warning);
+        }
+        if !ended && self.status.is_some() {
+            let warning = "output was still open at the end of WAVETANK_DRAIN_TIMEOUT";
+            self.log.write(host, Level::Warn, warning);
+        }
+    }
+
+    /// The file is there whole or not at all, so a daemon that looks for it never reads half.
+    pub(super) fn write_status<H: Host>(&mut self, host: &mut H, now: Duration) {
+        let Some(status) = self.status else { return };
+        let text = status.number().to_string();
+        match write_atomically(host, Path::new("exitStatus"), text.as_bytes()) {
+            Ok(()) => self.status_written = true,
+            Err(error) => {
+                let deadline = *self.status_deadline.get_or_insert(now + STATUS_PATIENCE);
+                if now < deadline {
+                    self.status_retry = Some(now + STATUS_RETRY);
+                } else {
+                    self.log.write(host, Level::Error, &error.to_string());
+                    self.exit_code = 1;
+                }
+            }
+        }
+    }
+
+    /// Closes everything, the exit fifo last.
+    pub(super) fn close<H: Host>(&mut self, host: &mut H) {
+        self.stdio.close(host);
+        close_all(host, self.control_fifo.take().into_iter().chain([self.signals]));
+        self.log.close(host);
+        close_all(host, [self.exit]);
+    }
+}
