@@ -237,11 +237,11 @@ fn without_a_state_file_it_is_the_seed() {
 #[test]
 fn runtime_args_stand_before_every_subcommand() {
     let place = short();
-    let args = json!([place.root_flag(), "--debug", "--criu", "/x y"]);
+    let args = json!([place.root_flag(), "--debug", "--criu=/x y"]);
     live(&place, place.init().dialect("run").set("runtimeArgs", args), false);
     for call in place.calls() {
         let line = line(&place, "init", &call);
-        assert!(line.contains(&format!("ROOT --debug --criu /x y {}", word(&call))), "{line}");
+        assert!(line.contains(&format!("ROOT --debug --criu=/x y {}", word(&call))), "{line}");
     }
 }
 
@@ -301,8 +301,10 @@ fn signals_are_as_a_program_expects_them(
     #[values("true", "trap '' HUP INT PIPE TERM USR1")] before: &str,
 ) {
     let place = short();
+    // Without another process: a shell that starts one holds all signals back for a moment.
     let runtime = format!(
-        "#!/bin/sh\ncat /proc/$$/status > {}/status.$$\nexec {} \"$@\"\n",
+        "#!/bin/sh\nwhile read line; do echo $line; done </proc/$$/status >{}/status.$$\n\
+         exec {} \"$@\"\n",
         place.text(""),
         fake_runc().display()
     );
@@ -319,7 +321,9 @@ fn signals_are_as_a_program_expects_them(
 fn assert_clean(status: &str) {
     for name in ["SigBlk", "SigIgn"] {
         let line = status.lines().find(|line| line.starts_with(name)).unwrap();
-        assert_eq!(line.split_whitespace().nth(1).unwrap(), "0".repeat(16), "{line}");
+        let set = u64::from_str_radix(line.split_whitespace().nth(1).unwrap(), 16).unwrap();
+        // Those two are the C library's, which lets nobody touch them.
+        assert_eq!(set & !(1 << 31 | 1 << 32), 0, "{line}");
     }
 }
 

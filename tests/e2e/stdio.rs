@@ -246,9 +246,11 @@ fn input_closed_before_the_container_exists() {
     let place = Place::with(json!({"on": {"start": {"before": {"wait_for": "go"}}}}));
     let mut prepared = place.init().prepare();
     prepared.control("0 0 0\n");
-    let mut shim = prepared.start();
-    let mut input = shim.input();
+    // A client that waits for the shim, to write.
+    let mut input = Input::open_alone(&prepared.stdin);
     input.write(b"in time");
+    let mut shim = prepared.start();
+    until("the shim has taken it", || input.unread() == 0);
     drop(input);
     fs::write(place.path("bundle/go"), "").unwrap();
     assert_eq!(shim.out().text_to_end(), "in time");

@@ -126,6 +126,18 @@ impl Input {
         Input(wait_for("the shim has opened the fifo", || options.open(path).ok()))
     }
 
+    /// Opens a fifo that nobody else may have open yet.
+    pub(crate) fn open_alone(path: &Path) -> Input {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).custom_flags(OFlag::O_NONBLOCK.bits());
+        Input(options.open(path).unwrap())
+    }
+
+    /// Bytes that nobody has taken yet.
+    pub(crate) fn unread(&self) -> usize {
+        unread(&self.0)
+    }
+
     #[track_caller]
     pub(crate) fn write(&mut self, mut bytes: &[u8]) {
         let mut end = Instant::now() + LIMIT;
