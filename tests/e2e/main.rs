@@ -11,7 +11,9 @@
 mod argv;
 mod bad_input;
 mod control;
+mod design_bugs;
 mod exit;
+mod record;
 mod stdio;
 mod support;
 mod tty;
