@@ -1,0 +1,19 @@
+//! The real programs, end to end: what a daemon of containerd 0.2, a runtime and a client see of
+//! them. The runtime is the bundled `fake-runc`, but for the tests in `runc`.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    missing_docs
+)]
+
+mod argv;
+mod bad_input;
+mod control;
+mod design_bugs;
+mod exit;
+mod record;
+mod stdio;
+mod support;
+mod tty;
