@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use rstest::rstest;
@@ -13,7 +13,7 @@ use serde_json::json;
 use wavetank::classic;
 use wavetank::host::Replayer;
 
-use crate::runc;
+use crate::runc::busybox_bundle;
 use crate::support::{Ended, Place, Prepared, Setup, Shim, fake_runc, kill};
 
 const TRACES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/traces");
@@ -68,10 +68,6 @@ fn recorded(setup: Setup<'_>) -> Prepared<'_> {
 }
 
 fn start(prepared: Prepared<'_>) -> Shim {
-    start_in(prepared, |place| format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", place.text("bin")))
-}
-
-fn start_in(prepared: Prepared<'_>, path: impl Fn(&Place) -> String) -> Shim {
     let place = prepared.setup.place;
     let mut command = prepared.command();
     let kept: Vec<(OsString, OsString)> = command
@@ -79,7 +75,8 @@ fn start_in(prepared: Prepared<'_>, path: impl Fn(&Place) -> String) -> Shim {
         .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
         .filter(|(name, _)| name != "FAKE_RUNC_CALLS")
         .collect();
-    command.env_clear().envs(kept).env("PATH", path(place));
+    let path = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", place.text("bin"));
+    command.env_clear().envs(kept).env("PATH", path);
     command.env("WAVETANK_RECORD", place.path("trace.jsonl"));
     prepared.start_as(command)
 }
@@ -204,16 +201,11 @@ fn killed() {
 
 #[test]
 fn busybox_under_runc() {
-    let Some(bundle) = runc::bundle("busybox_under_runc", &["sh", "-c", "echo hello; exit 7"]) else {
-        return;
-    };
     let place = Place::new();
-    let link = place.path("b");
-    std::os::unix::fs::symlink(&bundle, &link).unwrap();
-    let setup = place.init().runtime("runc").bundle(link).dialect("run");
-    let mut shim = start_in(setup.prepare(), |_| "/usr/sbin:/usr/bin:/sbin:/bin".to_owned());
+    let Some(bundle) = busybox_bundle(&place, "echo hello; exit 7") else { return };
+    let setup = place.init().runtime("runc").bundle(bundle).dialect("run");
+    let mut shim = start(setup.prepare());
     assert_eq!(shim.out().text_to_end(), "hello\n");
     shim.finish_with("7");
     keep("runc-busybox", &place);
-    let _: PathBuf = bundle;
 }
