@@ -176,12 +176,26 @@ fn a_terminal_that_nobody_stands_on(#[values("start", "create", "run")] dialect:
     assert_eq!(shim.out().text_to_end(), "");
 }
 
+/// The kernel hangs up nobody who does not mind `SIGHUP`: the terminal goes on with its last
+/// holder, as a pipe does. Since 0.2.6 the runtime is told to kill what is left.
 #[rstest]
-fn a_child_that_stays_on_the_terminal_is_hung_up(#[values("start", "run")] dialect: &str) {
-    let place = shell("(trap '' HUP; exec sleep 1000) & echo $!; exit 5");
+fn a_child_that_stays_on_the_terminal_is_killed(#[values("create", "run")] dialect: &str) {
+    let place = shell("trap '' HUP; sleep 1000 & echo $!; exit 5");
     let mut shim = start(&place, dialect);
     let child: i32 = shim.out().text_to_end().trim().parse().unwrap();
     shim.finish_with("5");
+    until("the runtime has ended it", || has_ended(child));
+}
+
+#[test]
+fn in_2016_only_the_option_bounds_the_wait_for_a_terminal() {
+    let place = shell("trap '' HUP; sleep 1000 & echo $!; exit 5");
+    let setup = place.init().dialect("start").terminal().env("WAVETANK_DRAIN_TIMEOUT", "100ms");
+    let mut shim = setup.start();
+    let child: i32 = shim.out().text_to_end().trim().parse().unwrap();
+    let ended = shim.finish();
+    assert_eq!((ended.code, ended.status.as_deref()), (0, Some("5")), "{ended:?}");
+    assert!(ended.warnings()[0].contains("WAVETANK_DRAIN_TIMEOUT"), "{ended:?}");
     until("the runtime has ended it", || has_ended(child));
 }
 
