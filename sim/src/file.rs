@@ -200,7 +200,8 @@ impl Kernel {
         match state {
             FileState::Fifo { .. } => Ok(self.fifo(inode).len()),
             FileState::Master(pty) => Ok(self.ptys[pty].output.len()),
-            FileState::Slave(pty) => self.ptys[pty].unread_input(),
+            FileState::Slave(pty) if !self.ptys[pty].master_open => Err(Errno::EIO),
+            FileState::Slave(pty) => Ok(self.ptys[pty].unread_input()),
             FileState::Socket(socket) => self.unread_socket(socket),
             FileState::Signals(_) => Err(Errno::ENOTTY),
             FileState::Plain => match &self.inodes[inode].node {

@@ -86,6 +86,16 @@ pub(crate) enum LastLink {
     Keep,
     /// It is what is meant, for those who make, remove or rename names.
     Name,
+    /// It is followed, by somebody who would make a file there; so no slash may come behind.
+    Create,
+    /// It is what is meant, for somebody who would make a file there.
+    CreateHere,
+}
+
+impl LastLink {
+    fn creates(self) -> bool {
+        matches!(self, LastLink::Create | LastLink::CreateHere)
+    }
 }
 
 /// Where a path leads: an entry of a directory, which may still be free.
@@ -153,7 +163,7 @@ impl Kernel {
         if path.len() > PATH_BYTES {
             return Err(Errno::ENAMETOOLONG);
         }
-        if last == LastLink::Follow
+        if matches!(last, LastLink::Follow | LastLink::Create)
             && let Some(link) = ProcLink::parse(path)
         {
             let inode = self.proc_inode(walker.pid, link)?;
@@ -185,14 +195,22 @@ impl Kernel {
             let link = found.and_then(|inode| self.link_target(inode));
             if !rest.is_empty() {
                 at = match link {
-                    Some(target) => self.walk_link(walker, at, target, links)?.existing()?,
+                    Some(target) => {
+                        self.walk_link(walker, at, target, LastLink::Follow, links)?.existing()?
+                    }
                     None => found.ok_or(Errno::ENOENT)?,
                 };
                 continue;
             }
+            if slash && last.creates() && name != b"." && name != b".." {
+                return Err(Errno::EISDIR);
+            }
             let mut place = match link {
-                Some(target) if last == LastLink::Follow || (slash && last == LastLink::Keep) => {
-                    self.walk_link(walker, at, target, links)?
+                Some(target) if matches!(last, LastLink::Follow | LastLink::Create) => {
+                    self.walk_link(walker, at, target, last, links)?
+                }
+                Some(target) if slash && last == LastLink::Keep => {
+                    self.walk_link(walker, at, target, LastLink::Follow, links)?
                 }
                 _ => {
                     let name = OsStr::from_bytes(name).to_owned();
@@ -215,13 +233,14 @@ impl Kernel {
         walker: Walker,
         at: Id<Inode>,
         target: &OsStr,
+        last: LastLink,
         links: &mut u32,
     ) -> Result<Place> {
         *links += 1;
         if *links > LINKS {
             return Err(Errno::ELOOP);
         }
-        self.walk_from(Walker { cwd: at, ..walker }, target.as_bytes(), LastLink::Follow, links)
+        self.walk_from(Walker { cwd: at, ..walker }, target.as_bytes(), last, links)
     }
 
     fn entry(&self, walker: Walker, at: Id<Inode>, name: &[u8]) -> Result<Option<Id<Inode>>> {

@@ -1,0 +1,117 @@
+//! Draws sequences, has them made on both sides, and says where the answers part.
+
+use std::fmt::Debug;
+use std::time::Instant;
+
+use wavetank_sim::Random;
+
+/// What a call gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    /// Value or error.
+    pub(crate) said: String,
+    /// What was so afterwards, where a topic looks at that.
+    pub(crate) after: String,
+}
+
+/// What sequences are about.
+pub(crate) trait Topic {
+    /// A call.
+    type Step: Clone + Debug;
+
+    /// For people.
+    fn name(&self) -> &'static str;
+
+    /// Draws a call.
+    fn draw(&self, chooser: &mut Random) -> Self::Step;
+
+    /// Makes a sequence on Linux, at least as far as to the first answer that is not expected. The
+    /// steps are those of the seed at the places `kept`.
+    fn on_linux(
+        &self,
+        seed: u64,
+        kept: &[usize],
+        steps: &[Self::Step],
+        expected: &[Answer],
+    ) -> Vec<Answer>;
+
+    /// Makes a sequence in the simulated kernel.
+    fn simulated(&self, steps: &[Self::Step]) -> Vec<Answer>;
+}
+
+/// The first calls of a seed.
+pub(crate) fn sequence<T: Topic>(topic: &T, seed: u64, calls: usize) -> Vec<T::Step> {
+    let mut chooser = Random::new(seed);
+    (0..calls).map(|_| topic.draw(&mut chooser)).collect()
+}
+
+/// A difference.
+struct Difference {
+    place: usize,
+    real: Answer,
+    simulated: Answer,
+}
+
+/// Linux may be late (see the table of what is not compared), so one run of it that differs is no
+/// difference yet; the same call must go wrong in every one of so many.
+const RUNS: usize = 3;
+
+fn difference<T: Topic>(
+    topic: &T,
+    seed: u64,
+    kept: &[usize],
+    steps: &[T::Step],
+) -> Option<Difference> {
+    let steps: Vec<T::Step> = kept.iter().map(|place| steps[*place].clone()).collect();
+    let simulated = topic.simulated(&steps);
+    let mut found = None;
+    for _ in 0..RUNS {
+        let real = topic.on_linux(seed, kept, &steps, &simulated);
+        let place = real.iter().zip(&simulated).position(|(one, other)| one != other)?;
+        let (real, simulated) = (real[place].clone(), simulated[place].clone());
+        found = Some(Difference { place, real, simulated });
+    }
+    found
+}
+
+/// Compares one sequence; the text tells of the shortest part of it that differs.
+fn check<T: Topic>(topic: &T, seed: u64, calls: usize) -> Result<(), String> {
+    let steps = sequence(topic, seed, calls);
+    let mut kept: Vec<usize> = (0..calls).collect();
+    let Some(mut found) = difference(topic, seed, &kept, &steps) else { return Ok(()) };
+    kept.truncate(found.place + 1);
+    let mut at = kept.len();
+    while at > 0 {
+        at -= 1;
+        let mut fewer = kept.clone();
+        fewer.remove(at);
+        if let Some(still) = difference(topic, seed, &fewer, &steps) {
+            fewer.truncate(still.place + 1);
+            (kept, found) = (fewer, still);
+            at = at.min(kept.len());
+        }
+    }
+    let lines: Vec<String> = kept.iter().map(|place| format!("{:?}", steps[*place])).collect();
+    Err(format!(
+        "{} differ in seed {seed}; of its calls these are enough:\n{}\n     Linux: {:?}\n simulated: {:?}",
+        topic.name(),
+        lines.join("\n"),
+        found.real,
+        found.simulated,
+    ))
+}
+
+/// Compares the sequences of many seeds.
+pub(crate) fn check_all<T: Topic>(
+    topic: &T,
+    seeds: impl Iterator<Item = u64>,
+    calls: usize,
+) -> Result<String, String> {
+    let start = Instant::now();
+    let mut count = 0;
+    for seed in seeds {
+        check(topic, seed, calls)?;
+        count += calls;
+    }
+    Ok(format!("{}: {count} calls in {:.1} s", topic.name(), start.elapsed().as_secs_f64()))
+}
