@@ -21,11 +21,11 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// Fixed seeds and some that were never tried, or those that the environment asks for.
-fn run<T: Topic>(topic: &T, calls: usize, fixed: u64, fresh: u64) -> bool {
+fn run<T: Topic>(topic: &T, fixed: u64, fresh: u64) -> bool {
     let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let outcome = match number(SEED) {
-        Some(first) => check_all(topic, first..first + number(COUNT).unwrap_or(1), calls),
-        None => check_all(topic, (0..fixed).chain(clock..clock + fresh), calls),
+        Some(first) => check_all(topic, first..first + number(COUNT).unwrap_or(1)),
+        None => check_all(topic, (0..fixed).chain(clock..clock + fresh)),
     };
     match outcome {
         Ok(text) => println!("{text}"),
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
     let wanted: Vec<String> = env::args().skip(1).filter(|it| !it.starts_with('-')).collect();
     for topic in [Calls::Files, Calls::Fifos, Calls::Terminals, Calls::Sockets] {
         if wanted.is_empty() || wanted.iter().any(|it| topic.name().contains(it.as_str())) {
-            run(&topic, 60, 2000, 200);
+            run(&topic, 2000, 200);
         }
     }
     ExitCode::SUCCESS
