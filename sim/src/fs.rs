@@ -57,6 +57,8 @@ pub(crate) enum Node {
     Socket(Option<Id<Socket>>),
     /// A signal descriptor.
     Signals,
+    /// What `/proc` says of a process.
+    ProcStat(i32),
 }
 
 /// A regular file.
@@ -395,6 +397,7 @@ impl Kernel {
             Node::Device(_) => (FileKind::Character, 4, 0),
             Node::Socket(_) => (FileKind::Socket, 1, 0),
             Node::Signals => (FileKind::Regular, 5, 0),
+            Node::ProcStat(_) => (FileKind::Regular, 6, 0),
         };
         let Inode { mode, uid, gid, number, .. } = *it;
         FileStat { kind, mode, uid, gid, size: size as u64, device, inode: number }

@@ -27,6 +27,9 @@ impl Kernel {
         if creates && flags.contains(OpenFlags::DIRECTORY) {
             return Err(Errno::EINVAL);
         }
+        if let Some(mark) = self.proc_stat_mark(pid, path) {
+            return self.open_proc_stat(pid, mark?, flags).map(Tried::Done);
+        }
         let follows = !flags.contains(OpenFlags::NOFOLLOW) && !exclusive;
         let last = match (creates, follows) {
             (true, true) => LastLink::Create,
@@ -86,7 +89,7 @@ impl Kernel {
                     return Err(Errno::ETXTBSY);
                 }
             }
-            Node::Socket(_) | Node::Signals => return Err(Errno::ENXIO),
+            Node::Socket(_) | Node::Signals | Node::ProcStat(_) => return Err(Errno::ENXIO),
             _ => {}
         }
         let mut wanted = if write { WRITE } else { 0 };

@@ -17,8 +17,8 @@ use crate::compare::{Answer, Topic};
 /// How many calls a sequence has besides those that prepare it.
 const CALLS: usize = 60;
 const SLOTS: usize = 8;
-/// So many of them are used for terminals.
-const TERMINALS: usize = 4;
+/// So many of them are used for files and terminals.
+const FEW: usize = 4;
 
 /// A call, with slots for descriptors and names for paths.
 #[derive(Clone, Debug)]
@@ -80,7 +80,10 @@ const SIZES: [usize; 8] = [1, 2, 100, 4095, 4096, 4097, 20_000, 70_000];
 
 fn draw(chooser: &mut Random, topic: Calls) -> Step {
     // Few enough that most calls find something.
-    let slots = if topic == Calls::Terminals { TERMINALS } else { SLOTS };
+    let slots = match topic {
+        Calls::Files | Calls::Terminals => FEW,
+        Calls::Fifos | Calls::Sockets => SLOTS,
+    };
     let slot = chooser.choose(slots);
     let other = chooser.choose(slots);
     let name = NAMES[chooser.choose(NAMES.len())];
@@ -169,9 +172,9 @@ fn prepare(chooser: &mut Random, topic: Calls) -> Vec<Step> {
         Calls::Files => vec![Step::Mkdir("d")],
         Calls::Fifos => vec![Step::Mkfifo("f"), Step::Mkfifo("g")],
         Calls::Terminals => vec![
-            Step::Master(shift % TERMINALS),
-            Step::Unlock(shift % TERMINALS),
-            Step::Peer(shift % TERMINALS, (shift + 1) % TERMINALS),
+            Step::Master(shift % FEW),
+            Step::Unlock(shift % FEW),
+            Step::Peer(shift % FEW, (shift + 1) % FEW),
         ],
         Calls::Sockets => vec![
             Step::Socket(at(0)),
@@ -361,7 +364,7 @@ impl<H: Host> Machine<'_, H> {
                 self.opened(slot, result)
             }
             Step::Bind(slot, path) => text(self.host.bind(self.fd(slot), &self.base.join(path))),
-            Step::Listen(slot) => text(self.host.listen(self.fd(slot), 4)),
+            Step::Listen(slot) => text(self.host.listen(self.fd(slot), 1)),
             Step::Connect(slot, path) => {
                 text(self.host.connect(self.fd(slot), &self.base.join(path)))
             }
