@@ -137,11 +137,7 @@ impl Kernel {
         spawned
     }
 
-    fn start_child(
-        &mut self,
-        me: i32,
-        command: &Command,
-    ) -> std::result::Result<Pid, SpawnError> {
+    fn start_child(&mut self, me: i32, command: &Command) -> std::result::Result<Pid, SpawnError> {
         let pid = self.free_pid().ok_or(Errno::EAGAIN).map_err(failed(SpawnStep::Fork))?;
         let files = self.files_of(me, &command.fds).map_err(failed(SpawnStep::Prepare))?;
         let terminal =

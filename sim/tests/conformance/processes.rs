@@ -46,12 +46,8 @@ const ENDING: [Life; 7] = [
 const HANGING: Life = &["hang"];
 
 /// Lives of parents who leave a child behind. The pid of that one they write to descriptor 0.
-const LEAVING: [Life; 4] = [
-    &["leave", "exit", "4"],
-    &["leave", "hang"],
-    &["leave", "die", "9"],
-    &["leave-bound", "hang"],
-];
+const LEAVING: [Life; 4] =
+    [&["leave", "exit", "4"], &["leave", "hang"], &["leave", "die", "9"], &["leave-bound", "hang"]];
 
 /// Starts that fail: program, working directory, and whether a bad descriptor is given.
 const FAILING: [(&str, Option<&str>, bool); 10] = [
@@ -92,8 +88,15 @@ fn draw(chooser: &mut Random) -> Step {
     let ending = ENDING[chooser.choose(ENDING.len())];
     let lead = [Lead::Nothing, Lead::Group, Lead::Session][chooser.choose(3)];
     let block = chooser.choose(2) == 1;
-    let signals =
-        [NOTHING, Signal::KILL, Signal::TERM, Signal::USR1, Signal::CHLD, Signal::CONT, Signal::STOP];
+    let signals = [
+        NOTHING,
+        Signal::KILL,
+        Signal::TERM,
+        Signal::USR1,
+        Signal::CHLD,
+        Signal::CONT,
+        Signal::STOP,
+    ];
     let signal = signals[chooser.choose(signals.len())];
     match chooser.choose(24) {
         0 | 1 => Step::Spawn(slot, ending, lead),
@@ -129,7 +132,12 @@ pub(crate) fn act<H: Host>(host: &mut H, words: &[OsString]) -> i32 {
             let bound = word == "leave-bound";
             let command = Command {
                 program: PathBuf::from("/proc/self/exe"),
-                argv: ["child", ACT].map(OsString::from).iter().chain(&words[1..]).cloned().collect(),
+                argv: ["child", ACT]
+                    .map(OsString::from)
+                    .iter()
+                    .chain(&words[1..])
+                    .cloned()
+                    .collect(),
                 parent_death_signal: bound.then_some(Signal::KILL),
                 ..Command::default()
             };
@@ -264,7 +272,9 @@ impl<H: Host> Parent<'_, H> {
             Signal::TERM | Signal::USR1 if stopped => self.doomed.push(pid),
             Signal::TERM | Signal::USR1 => self.until_ended(pid),
             Signal::CONT if self.doomed.contains(&pid) => self.until_ended(pid),
-            Signal::CONT if stopped => self.until(pid, |seen| seen.is_some_and(|it| it.state == 'S')),
+            Signal::CONT if stopped => {
+                self.until(pid, |seen| seen.is_some_and(|it| it.state == 'S'))
+            }
             Signal::STOP if !stopped => {
                 self.until(pid, |seen| seen.is_some_and(|it| it.state == 'T'));
                 // Here the parent is told after that can be seen.
@@ -457,7 +467,10 @@ impl Topic for Processes {
 
     fn draw(&self, seed: u64) -> Vec<Step> {
         let mut chooser = Random::new(seed);
-        (0..CALLS).map(|_| draw(&mut chooser)).collect()
+        let before = [Step::Subreaper, Step::Signals, Step::Spawn(0, HANGING, Lead::Nothing)];
+        let mut steps: Vec<Step> = before.into_iter().filter(|_| chooser.choose(2) == 1).collect();
+        steps.extend((0..CALLS).map(|_| draw(&mut chooser)));
+        steps
     }
 
     fn on_linux(&self, seed: u64, kept: &[usize], _: &[Step], expected: &[Answer]) -> Vec<Answer> {
@@ -480,7 +493,11 @@ impl Topic for Processes {
         answers
     }
 
-    fn simulated(&self, steps: &[Step]) -> Vec<Answer> {
+    fn may_be_late(&self) -> bool {
+        true
+    }
+
+    fn simulated(&self, seed: u64, steps: &[Step]) -> Vec<Answer> {
         let mut world = World::new(Config::default());
         let answers = Rc::new(RefCell::new(Vec::new()));
         let (steps, told) = (steps.to_vec(), Rc::clone(&answers));
@@ -492,7 +509,7 @@ impl Topic for Processes {
         });
         world.add_dir("/work");
         world.start("/bin/parent", &["parent"]).unwrap();
-        assert_eq!(world.run(&mut Random::new(0)), Outcome::Done);
+        assert_eq!(world.run(&mut Random::new(seed)), Outcome::Done, "processes, seed {seed}");
         answers.take()
     }
 }
