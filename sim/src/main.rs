@@ -114,7 +114,7 @@ fn try_seeds(flows: &[Flow], seeds: u64, from: u64) -> Result<(), String> {
         }
         let (name, different, mean) = (flow.name, orders.len(), steps / seeds.max(1));
         bar.suspend(|| {
-            println!("{name:16} {seeds} seeds, {different} different runs, {mean} steps each")
+            println!("{name:16} {seeds} seeds, {different} different runs, {mean} steps each");
         });
     }
     bar.finish_and_clear();

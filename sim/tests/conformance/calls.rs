@@ -398,6 +398,7 @@ impl<H: Host> Machine<'_, H> {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "every caller has it to give away")]
 fn text(result: Result<impl Debug>) -> String {
     format!("{result:?}")
 }

@@ -13,6 +13,11 @@
 //! [`UNVERIFIED`] alone.
 #![allow(missing_docs)]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "it stands outside of both kernels: arguments, environment, clock, its own parent"
+)]
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it is its own harness")]
 
 mod calls;

@@ -273,7 +273,7 @@ impl<H: Host> Parent<'_, H> {
             Signal::TERM | Signal::USR1 => self.until_ended(pid),
             Signal::CONT if self.doomed.contains(&pid) => self.until_ended(pid),
             Signal::CONT if stopped => {
-                self.until(pid, |seen| seen.is_some_and(|it| it.state == 'S'))
+                self.until(pid, |seen| seen.is_some_and(|it| it.state == 'S'));
             }
             Signal::STOP if !stopped => {
                 self.until(pid, |seen| seen.is_some_and(|it| it.state == 'T'));
@@ -415,6 +415,7 @@ impl<H: Host> Parent<'_, H> {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "every caller has it to give away")]
 fn text(result: Result<impl std::fmt::Debug>) -> String {
     format!("{result:?}")
 }
