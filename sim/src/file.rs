@@ -4,6 +4,7 @@ use wavetank::host::{Errno, Fd, FileStat, OpenFlags, Result};
 
 use crate::fs::{Inode, Node};
 use crate::kernel::Kernel;
+use crate::proc::ProcessMark;
 use crate::process::Process;
 use crate::pty::Pty;
 use crate::signals::SignalSet;
@@ -40,6 +41,8 @@ pub(crate) enum FileState {
     Signals(SignalSet),
     /// A socket.
     Socket(Id<Socket>),
+    /// What `/proc` says of a process.
+    ProcStat(ProcessMark),
 }
 
 impl OpenFile {
@@ -139,7 +142,7 @@ impl Kernel {
     pub(crate) fn drop_file(&mut self, file: Id<OpenFile>) {
         let Some(closed) = self.files.remove(file) else { return };
         match closed.state {
-            FileState::Plain | FileState::Signals(_) => {}
+            FileState::Plain | FileState::Signals(_) | FileState::ProcStat(_) => {}
             FileState::Fifo { .. } => {
                 self.fifo(closed.inode).close(closed.readable, closed.writable);
             }
@@ -200,9 +203,10 @@ impl Kernel {
         match state {
             FileState::Fifo { .. } => Ok(self.fifo(inode).len()),
             FileState::Master(pty) => Ok(self.ptys[pty].output.len()),
-            FileState::Slave(pty) => self.ptys[pty].unread_input(),
+            FileState::Slave(pty) if !self.ptys[pty].master_open => Err(Errno::EIO),
+            FileState::Slave(pty) => Ok(self.ptys[pty].unread_input()),
             FileState::Socket(socket) => self.unread_socket(socket),
-            FileState::Signals(_) => Err(Errno::ENOTTY),
+            FileState::Signals(_) | FileState::ProcStat(_) => Err(Errno::ENOTTY),
             FileState::Plain => match &self.inodes[inode].node {
                 Node::Regular(regular) => Ok(regular.content.len().saturating_sub(offset)),
                 _ => Err(Errno::ENOTTY),

@@ -57,6 +57,8 @@ pub(crate) enum Node {
     Socket(Option<Id<Socket>>),
     /// A signal descriptor.
     Signals,
+    /// What `/proc` says of a process.
+    ProcStat(i32),
 }
 
 /// A regular file.
@@ -86,6 +88,16 @@ pub(crate) enum LastLink {
     Keep,
     /// It is what is meant, for those who make, remove or rename names.
     Name,
+    /// It is followed, by somebody who would make a file there; so no slash may come behind.
+    Create,
+    /// It is what is meant, for somebody who would make a file there.
+    CreateHere,
+}
+
+impl LastLink {
+    fn creates(self) -> bool {
+        matches!(self, LastLink::Create | LastLink::CreateHere)
+    }
 }
 
 /// Where a path leads: an entry of a directory, which may still be free.
@@ -153,7 +165,7 @@ impl Kernel {
         if path.len() > PATH_BYTES {
             return Err(Errno::ENAMETOOLONG);
         }
-        if last == LastLink::Follow
+        if matches!(last, LastLink::Follow | LastLink::Create)
             && let Some(link) = ProcLink::parse(path)
         {
             let inode = self.proc_inode(walker.pid, link)?;
@@ -185,14 +197,22 @@ impl Kernel {
             let link = found.and_then(|inode| self.link_target(inode));
             if !rest.is_empty() {
                 at = match link {
-                    Some(target) => self.walk_link(walker, at, target, links)?.existing()?,
+                    Some(target) => {
+                        self.walk_link(walker, at, target, LastLink::Follow, links)?.existing()?
+                    }
                     None => found.ok_or(Errno::ENOENT)?,
                 };
                 continue;
             }
+            if slash && last.creates() && name != b"." && name != b".." {
+                return Err(Errno::EISDIR);
+            }
             let mut place = match link {
-                Some(target) if last == LastLink::Follow || (slash && last == LastLink::Keep) => {
-                    self.walk_link(walker, at, target, links)?
+                Some(target) if matches!(last, LastLink::Follow | LastLink::Create) => {
+                    self.walk_link(walker, at, target, last, links)?
+                }
+                Some(target) if slash && last == LastLink::Keep => {
+                    self.walk_link(walker, at, target, LastLink::Follow, links)?
                 }
                 _ => {
                     let name = OsStr::from_bytes(name).to_owned();
@@ -215,13 +235,14 @@ impl Kernel {
         walker: Walker,
         at: Id<Inode>,
         target: &OsStr,
+        last: LastLink,
         links: &mut u32,
     ) -> Result<Place> {
         *links += 1;
         if *links > LINKS {
             return Err(Errno::ELOOP);
         }
-        self.walk_from(Walker { cwd: at, ..walker }, target.as_bytes(), LastLink::Follow, links)
+        self.walk_from(Walker { cwd: at, ..walker }, target.as_bytes(), last, links)
     }
 
     fn entry(&self, walker: Walker, at: Id<Inode>, name: &[u8]) -> Result<Option<Id<Inode>>> {
@@ -376,6 +397,7 @@ impl Kernel {
             Node::Device(_) => (FileKind::Character, 4, 0),
             Node::Socket(_) => (FileKind::Socket, 1, 0),
             Node::Signals => (FileKind::Regular, 5, 0),
+            Node::ProcStat(_) => (FileKind::Regular, 6, 0),
         };
         let Inode { mode, uid, gid, number, .. } = *it;
         FileStat { kind, mode, uid, gid, size: size as u64, device, inode: number }

@@ -3,7 +3,7 @@
 //!
 //! Of the editing keys only erase is known here, and nothing stops the output (`IXON`).
 
-use wavetank::host::{Result, Signal, Termios};
+use wavetank::host::{Signal, Termios};
 
 use crate::pty::Pty;
 
@@ -17,18 +17,18 @@ const ECHOCTL: u32 = 0o1000;
 const INLCR: u32 = 0o100;
 const IGNCR: u32 = 0o200;
 
-/// Something typed.
+/// A byte that was typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Input {
-    Byte(u8),
-    /// The end of a file: ends a line without being part of it.
-    End,
+pub(crate) struct Input {
+    byte: u8,
+    /// It is the last one of a line.
+    ends: bool,
 }
 
 impl Input {
-    fn ends_line(self) -> bool {
-        matches!(self, Input::End | Input::Byte(b'\n'))
-    }
+    /// The end of a file: ends a line without being part of it. Where lines mean nothing any more
+    /// it is a zero byte.
+    const END: Input = Input { byte: 0, ends: true };
 }
 
 /// The terminal that a new pair has.
@@ -58,7 +58,7 @@ impl Pty {
     /// Whether a reader of the slave would get something.
     pub(crate) fn has_input(&self) -> bool {
         if self.is_canonical() {
-            self.input.iter().any(|it| it.ends_line())
+            self.input.iter().any(|it| it.ends)
         } else {
             !self.input.is_empty()
         }
@@ -71,30 +71,48 @@ impl Pty {
     }
 
     /// How many bytes a reader of the slave finds.
-    pub(crate) fn unread_input(&self) -> Result<usize> {
-        let whole_lines = self.input.iter().rposition(|it| it.ends_line()).map_or(0, |at| at + 1);
-        let len = if self.is_canonical() { whole_lines } else { self.input.len() };
-        Ok(self.input.iter().take(len).filter(|it| **it != Input::End).count())
+    pub(crate) fn unread_input(&self) -> usize {
+        if !self.is_canonical() {
+            return self.input.len();
+        }
+        let whole_lines = self.input.iter().rposition(|it| it.ends).map_or(0, |at| at + 1);
+        self.input.iter().take(whole_lines).filter(|it| **it != Input::END).count()
     }
 
     /// Gives the reader of the slave a line, or what is there if there are no lines.
     pub(crate) fn take_input(&mut self, buffer: &mut [u8]) -> usize {
+        let lines = self.is_canonical();
         let mut count = 0;
         while count < buffer.len() {
-            match self.input.pop_front() {
-                Some(Input::Byte(byte)) => {
-                    buffer[count] = byte;
-                    count += 1;
-                    if byte == b'\n' && self.is_canonical() {
-                        break;
-                    }
-                }
-                Some(Input::End) if self.is_canonical() => break,
-                Some(Input::End) => {}
-                None => break,
+            let Some(input) = self.input.pop_front() else { return count };
+            if lines && input == Input::END {
+                return count;
+            }
+            buffer[count] = input.byte;
+            count += 1;
+            if lines && input.ends {
+                return count;
             }
         }
+        // A buffer that was just large enough takes the end of the file with it.
+        if lines && self.input.front() == Some(&Input::END) {
+            self.input.pop_front();
+        }
         count
+    }
+
+    /// Lines that were typed are plain bytes once there are lines no more, and what was typed
+    /// without lines is one when they come back.
+    pub(crate) fn set_termios(&mut self, termios: Termios) {
+        let before = self.is_canonical();
+        self.termios = termios;
+        if before == self.is_canonical() {
+            return;
+        }
+        self.input.iter_mut().for_each(|it| it.ends = false);
+        if !before && let Some(last) = self.input.back_mut() {
+            last.ends = true;
+        }
     }
 
     /// Types a byte at the master, and says which signal that is.
@@ -114,7 +132,7 @@ impl Pty {
         if self.is_canonical() {
             self.type_in_line(byte);
         } else {
-            self.input.push_back(Input::Byte(byte));
+            self.input.push_back(Input { byte, ends: false });
             self.echo(byte);
         }
         None
@@ -134,26 +152,42 @@ impl Pty {
 
     fn type_in_line(&mut self, byte: u8) {
         if self.is_key(Termios::VEOF, byte) {
-            self.input.push_back(Input::End);
+            self.input.push_back(Input::END);
             return;
         }
         if self.is_key(ERASE, byte) {
-            if self.input.back().is_some_and(|last| !last.ends_line()) {
-                self.input.pop_back();
-                if self.local(Termios::ECHO) {
-                    self.output.extend(b"\x08 \x08");
-                }
+            if self.input.back().is_some_and(|last| !last.ends)
+                && let Some(erased) = self.input.pop_back()
+            {
+                self.echo_erasure(erased.byte);
             }
             return;
         }
         if self.input.len() >= self.capacity {
             self.input.pop_back();
         }
-        self.input.push_back(Input::Byte(byte));
+        self.input.push_back(Input { byte, ends: byte == b'\n' });
         if byte == b'\n' && self.local(Termios::ECHONL) && !self.local(Termios::ECHO) {
             self.print(byte);
         }
         self.echo(byte);
+    }
+
+    /// Takes back what an erased byte has shown: a control character has two places.
+    fn echo_erasure(&mut self, erased: u8) {
+        if !self.local(Termios::ECHO) {
+            return;
+        }
+        let places = match erased.is_ascii_control() {
+            true if self.local(ECHOCTL) => 2,
+            true => 0,
+            false => 1,
+        };
+        for _ in 0..places {
+            for byte in *b"\x08 \x08" {
+                self.print(byte);
+            }
+        }
     }
 
     /// Shows a typed byte, if there is room for it.

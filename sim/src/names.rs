@@ -101,13 +101,16 @@ impl Kernel {
         if self.is_directory(inode) && self.is_within(new.parent, inode) {
             return Err(Errno::EINVAL);
         }
+        if new.inode.is_some_and(|it| it != inode && self.is_within(old.parent, it)) {
+            return Err(Errno::ENOTEMPTY);
+        }
+        if new.inode == Some(inode) {
+            return Ok(());
+        }
         let walker = self.walker(pid);
         self.allow_change(walker, old.parent)?;
         self.allow_change(walker, new.parent)?;
         if let Some(replaced) = new.inode {
-            if replaced == inode {
-                return Ok(());
-            }
             match (self.is_directory(inode), &self.inodes[replaced].node) {
                 (true, Node::Directory(entries)) if !entries.is_empty() => {
                     return Err(Errno::ENOTEMPTY);

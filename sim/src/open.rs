@@ -1,6 +1,5 @@
 //! `open(2)`, for every kind of file.
 
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use wavetank::host::{Errno, Fd, OpenFlags, Result};
@@ -28,13 +27,16 @@ impl Kernel {
         if creates && flags.contains(OpenFlags::DIRECTORY) {
             return Err(Errno::EINVAL);
         }
-        let last = match flags.contains(OpenFlags::NOFOLLOW) || exclusive {
-            true => LastLink::Keep,
-            false => LastLink::Follow,
-        };
-        if creates && path.as_os_str().as_bytes().ends_with(b"/") {
-            return Err(Errno::EISDIR);
+        if let Some(mark) = self.proc_stat_mark(pid, path) {
+            return self.open_proc_stat(pid, mark?, flags).map(Tried::Done);
         }
+        let follows = !flags.contains(OpenFlags::NOFOLLOW) && !exclusive;
+        let last = match (creates, follows) {
+            (true, true) => LastLink::Create,
+            (true, false) => LastLink::CreateHere,
+            (false, true) => LastLink::Follow,
+            (false, false) => LastLink::Keep,
+        };
         let place = self.walk(pid, path, last)?;
         let inode = match place.inode {
             None => self.create_for_open(pid, place, flags, mode)?,
@@ -87,7 +89,7 @@ impl Kernel {
                     return Err(Errno::ETXTBSY);
                 }
             }
-            Node::Socket(_) | Node::Signals => return Err(Errno::ENXIO),
+            Node::Socket(_) | Node::Signals | Node::ProcStat(_) => return Err(Errno::ENXIO),
             _ => {}
         }
         let mut wanted = if write { WRITE } else { 0 };

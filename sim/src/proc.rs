@@ -1,14 +1,22 @@
-//! The little of `proc(5)` that programs here use: a process's own file and descriptors.
+//! The little of `proc(5)` that programs here use: a process's own file and descriptors, and what
+//! `stat` says of any process.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
-use wavetank::host::{Errno, Fd, Result};
+use wavetank::host::{Errno, Fd, OpenFlags, Result};
 
-use crate::file::OpenFile;
+use crate::file::{FileState, OpenFile};
 use crate::fs::{Inode, Node};
 use crate::kernel::Kernel;
+use crate::process::{Process, Stage};
 use crate::slab::Id;
+
+/// Nanoseconds of a clock tick, in which `stat` counts (`sysconf(3)`: a hundred in a second).
+const CLOCK_TICK: u64 = 10_000_000;
+/// How many bytes of a program's name `stat` shows.
+const NAME_BYTES: usize = 15;
 
 /// A link below `/proc/self`.
 #[derive(Clone, Copy)]
@@ -30,7 +38,78 @@ impl ProcLink {
     }
 }
 
+/// A process as somebody knows it who has its `stat` open: another one that got its pid is not it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ProcessMark {
+    pid: i32,
+    started: u64,
+}
+
+impl Process {
+    /// The state letter of `proc_pid_stat(5)`.
+    fn state_letter(&self) -> char {
+        match self.stage {
+            Stage::Zombie(_) => 'Z',
+            Stage::Closing(_) | Stage::Ending(_) => 'R',
+            Stage::Init => 'S',
+            Stage::Running if self.stopped => 'T',
+            Stage::Running if self.wait.is_some() => 'S',
+            Stage::Running => 'R',
+        }
+    }
+}
+
 impl Kernel {
+    /// The process of which a path is the `stat`, if it is one.
+    pub(crate) fn proc_stat_mark(&self, me: i32, path: &Path) -> Option<Result<ProcessMark>> {
+        let who = path.as_os_str().as_bytes().strip_prefix(b"/proc/")?.strip_suffix(b"/stat")?;
+        let pid = match who {
+            b"self" => me,
+            number => std::str::from_utf8(number).ok()?.parse().ok()?,
+        };
+        let mark = |process: &Process| ProcessMark { pid, started: process.started };
+        Some(self.processes.get(&pid).map(mark).ok_or(Errno::ENOENT))
+    }
+
+    /// Opens the `stat` of a process.
+    pub(crate) fn open_proc_stat(
+        &mut self,
+        me: i32,
+        mark: ProcessMark,
+        flags: OpenFlags,
+    ) -> Result<Fd> {
+        if flags.contains(OpenFlags::CREATE | OpenFlags::EXCLUSIVE) {
+            return Err(Errno::EEXIST);
+        }
+        if flags.contains(OpenFlags::DIRECTORY) {
+            return Err(Errno::ENOTDIR);
+        }
+        let uid = self.processes[&me].uid;
+        if uid != 0 && flags.intersects(OpenFlags::WRITE | OpenFlags::TRUNCATE) {
+            return Err(Errno::EACCES);
+        }
+        let inode = self.new_inode(Node::ProcStat(mark.pid), 0o444, 0, 0);
+        let file = self.add_file(OpenFile::new(inode, flags, FileState::ProcStat(mark)));
+        self.install(me, file)
+    }
+
+    /// Reads on in the `stat` of a process, which is written anew for each read.
+    pub(crate) fn read_proc_stat(
+        &mut self,
+        file: Id<OpenFile>,
+        mark: ProcessMark,
+        buffer: &mut [u8],
+    ) -> Result<usize> {
+        let process = self.processes.get(&mark.pid).filter(|it| it.started == mark.started);
+        let text = proc_stat_text(mark.pid, process.ok_or(Errno::ESRCH)?);
+        let open = &mut self.files[file];
+        let rest = text.as_bytes().get(open.offset..).unwrap_or_default();
+        let count = rest.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&rest[..count]);
+        open.offset += count;
+        Ok(count)
+    }
+
     /// The file to which the link leads, without a path in between.
     pub(crate) fn proc_inode(&self, pid: i32, link: ProcLink) -> Result<Id<Inode>> {
         match link {
@@ -71,6 +150,7 @@ impl Kernel {
             }
             (None, Node::Fifo(_)) => PathBuf::from(format!("pipe:[{}]", it.number)),
             (None, Node::Socket(_)) => PathBuf::from(format!("socket:[{}]", it.number)),
+            (None, Node::ProcStat(pid)) => PathBuf::from(format!("/proc/{pid}/stat")),
             (None, Node::Signals) => PathBuf::from("anon_inode:[signalfd]"),
             (None, _) => PathBuf::new(),
         }
@@ -88,4 +168,18 @@ impl Kernel {
         names.sort();
         names
     }
+}
+
+/// The 52 fields of `proc_pid_stat(5)`; those that nothing here has are zero.
+fn proc_stat_text(pid: i32, process: &Process) -> String {
+    let Process { parent, group, session, name, .. } = process;
+    let name = String::from_utf8_lossy(&name.as_bytes()[..name.len().min(NAME_BYTES)]);
+    let state = process.state_letter();
+    let zeros = |count: usize| " 0".repeat(count);
+    let started = process.started / CLOCK_TICK;
+    format!(
+        "{pid} ({name}) {state} {parent} {group} {session}{} {started}{}\n",
+        zeros(15),
+        zeros(30),
+    )
 }

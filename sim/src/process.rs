@@ -24,6 +24,8 @@ const PID_AFTER_WRAP: i32 = 300;
 /// A process.
 pub(crate) struct Process {
     pub(crate) parent: i32,
+    /// When it was started, in nanoseconds since the machine was.
+    pub(crate) started: u64,
     /// In the order in which they became its children.
     pub(crate) children: Vec<i32>,
     pub(crate) group: i32,
@@ -85,6 +87,7 @@ impl Process {
     pub(crate) fn init(root: Id<Inode>) -> Process {
         Process {
             parent: 0,
+            started: 0,
             children: Vec::new(),
             group: INIT,
             session: INIT,
@@ -120,11 +123,21 @@ fn failed(step: SpawnStep) -> impl Fn(Errno) -> SpawnError {
 }
 
 impl Kernel {
+    /// Starts a child. One that fails on its way has been there all the same: the host reaps it,
+    /// but its parent's `SIGCHLD` stays.
     pub(crate) fn spawn(
         &mut self,
         me: i32,
         command: &Command,
     ) -> std::result::Result<Pid, SpawnError> {
+        let spawned = self.start_child(me, command);
+        if spawned.is_err_and(|error| error.step != SpawnStep::Fork) {
+            self.signal(me, Signal::CHLD);
+        }
+        spawned
+    }
+
+    fn start_child(&mut self, me: i32, command: &Command) -> std::result::Result<Pid, SpawnError> {
         let pid = self.free_pid().ok_or(Errno::EAGAIN).map_err(failed(SpawnStep::Fork))?;
         let files = self.files_of(me, &command.fds).map_err(failed(SpawnStep::Prepare))?;
         let terminal =
@@ -137,6 +150,7 @@ impl Kernel {
         let leads_session = matches!(command.lead, Lead::Session | Lead::TerminalSession);
         let child = Process {
             parent: me,
+            started: self.clock,
             children: Vec::new(),
             group: if leads { pid } else { parent.group },
             session: if leads_session { pid } else { parent.session },

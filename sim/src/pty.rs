@@ -26,8 +26,6 @@ pub(crate) struct Pty {
     slaves_gone: bool,
     pub(crate) termios: Termios,
     size: WindowSize,
-    /// What was typed while nobody had the slave open; nothing has happened to it yet.
-    held: VecDeque<u8>,
     /// What was typed at the master and waits for a reader of the slave.
     pub(crate) input: VecDeque<Input>,
     /// What waits for a reader of the master.
@@ -56,7 +54,6 @@ impl Kernel {
             slaves_gone: false,
             termios: default_termios(),
             size: WindowSize::default(),
-            held: VecDeque::new(),
             input: VecDeque::new(),
             output: VecDeque::new(),
             session: None,
@@ -82,9 +79,6 @@ impl Kernel {
         }
         it.slaves += 1;
         it.slaves_gone = false;
-        for byte in std::mem::take(&mut it.held) {
-            it.type_in(byte);
-        }
         if becomes_ours && it.session.is_none() {
             it.session = Some(pid);
             it.foreground = Some(group);
@@ -183,14 +177,10 @@ impl Kernel {
         let before = *done;
         let shown_before = self.ptys[pty].output.len();
         while let Some(&byte) = bytes.get(*done)
-            && self.has_typing_room(pty)
+            && self.ptys[pty].has_input_room()
         {
             *done += 1;
             let it = &mut self.ptys[pty];
-            if it.slaves == 0 {
-                it.held.push_back(byte);
-                continue;
-            }
             if it.keyboard_signal(byte).is_some() {
                 // What these bytes have echoed is thrown away with the line itself.
                 it.output.truncate(shown_before);
@@ -201,11 +191,6 @@ impl Kernel {
             }
         }
         self.wrote(file, bytes, before, *done)
-    }
-
-    fn has_typing_room(&self, pty: Id<Pty>) -> bool {
-        let it = &self.ptys[pty];
-        if it.slaves == 0 { it.held.len() < it.capacity } else { it.has_input_room() }
     }
 
     pub(crate) fn write_slave(
@@ -253,7 +238,7 @@ impl Kernel {
         let it = &self.ptys[pty];
         let mut ready = Ready::empty();
         ready.set(Ready::READ, !it.output.is_empty());
-        ready.set(Ready::WRITE, self.has_typing_room(pty));
+        ready.set(Ready::WRITE, it.has_input_room());
         ready.set(Ready::HANGUP, it.slaves_gone);
         ready
     }
@@ -274,6 +259,7 @@ impl Kernel {
     fn master(&self, pid: i32, fd: Fd) -> Result<Id<Pty>> {
         match self.files[self.file(pid, fd)?].state {
             FileState::Master(pty) => Ok(pty),
+            FileState::Slave(pty) if !self.ptys[pty].master_open => Err(Errno::EIO),
             _ => Err(Errno::ENOTTY),
         }
     }
@@ -335,7 +321,7 @@ impl Kernel {
         attributes: Termios,
     ) -> Result<()> {
         let pty = self.terminal(pid, fd)?;
-        self.ptys[pty].termios = attributes;
+        self.ptys[pty].set_termios(attributes);
         self.changed();
         Ok(())
     }

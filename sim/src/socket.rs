@@ -24,6 +24,8 @@ pub(crate) struct Socket {
     role: Role,
     /// Its file.
     bound: Option<Id<Inode>>,
+    /// It has an address: its own, or that of the listening socket which accepted it.
+    named: bool,
     incoming: VecDeque<Message>,
     /// Memory that `incoming` takes, as the sender's limit counts it.
     memory: usize,
@@ -96,16 +98,20 @@ impl Kernel {
     pub(crate) fn bind(&mut self, pid: i32, fd: Fd, path: &Path) -> Result<()> {
         let (_, socket) = self.socket_of(pid, fd)?;
         Kernel::check_path(path)?;
-        if self.sockets[socket].bound.is_some() {
-            return Err(Errno::EINVAL);
-        }
         let place = self.walk(pid, path, LastLink::Name)?;
+        let (parent, name) = (place.parent, place.name.clone());
         let node = Node::Socket(Some(socket));
         let inode = self
             .create(self.walker(pid), place, node, 0o777 & !UMASK)
             .map_err(|errno| if errno == Errno::EEXIST { Errno::EADDRINUSE } else { errno })?;
+        // Linux makes the file first and looks at the socket then.
+        if self.sockets[socket].named {
+            self.unlink_entry(parent, &name);
+            return Err(Errno::EINVAL);
+        }
         self.use_inode(inode);
-        self.sockets[socket].bound = Some(inode);
+        let it = &mut self.sockets[socket];
+        (it.bound, it.named) = (Some(inode), true);
         Ok(())
     }
 
@@ -113,7 +119,7 @@ impl Kernel {
         let (_, socket) = self.socket_of(pid, fd)?;
         let wanted = usize::try_from(backlog).unwrap_or(BACKLOG).min(BACKLOG);
         let it = &mut self.sockets[socket];
-        if it.bound.is_none() {
+        if !it.named {
             return Err(Errno::EINVAL);
         }
         match &mut it.role {
@@ -145,7 +151,7 @@ impl Kernel {
             Role::Fresh => {}
         }
         let role = Role::Connected { peer: Some(socket) };
-        let other = self.sockets.insert(Socket { role, ..Socket::default() });
+        let other = self.sockets.insert(Socket { role, named: true, ..Socket::default() });
         self.sockets[socket].role = Role::Connected { peer: Some(other) };
         if let Role::Listening { queue, .. } = &mut self.sockets[listener].role {
             queue.push_back(other);

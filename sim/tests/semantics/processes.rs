@@ -177,6 +177,58 @@ fn exec_keeps_pid_children_and_pending_signals_but_no_descriptors() {
     assert_eq!(world.open_files(), 0);
 }
 
+/// State, parent, group, session and start time of `/proc/PID/stat`.
+fn stat_of(host: &mut SimHost<'_>, pid: Pid) -> (String, [i64; 4]) {
+    let fd = open(host, &format!("/proc/{pid}/stat"), OpenFlags::READ).unwrap();
+    let text = String::from_utf8(read(host, fd).unwrap()).unwrap();
+    assert_eq!(read(host, fd), Ok(vec![]), "then it is at its end");
+    host.close(fd).unwrap();
+    let fields: Vec<&str> = text.split_whitespace().collect();
+    assert_eq!(fields.len(), 52);
+    assert_eq!((fields[0], fields[1]), (pid.to_string().as_str(), "(child)"));
+    (fields[2].to_owned(), [3, 4, 5, 21].map(|field| fields[field].parse().unwrap()))
+}
+
+#[test]
+fn what_proc_says_of_a_process() {
+    with_child(|host| {
+        host.poll(&mut [], Some(Duration::from_millis(70))).unwrap();
+        let me = host.pid();
+        let mut command = command(&["child", "hang"], &[]);
+        command.lead = Lead::Session;
+        let child = host.spawn(&command).unwrap();
+        let other = spawn(host, &["child", "exit", "0"], &[]);
+        host.poll(&mut [], Some(Duration::from_millis(1))).unwrap();
+        let (parent, number) = (i64::from(me.0), i64::from(child.0));
+        assert_eq!(stat_of(host, child), ("S".into(), [parent, number, number, 7]));
+        host.kill(child, Signal::STOP).unwrap();
+        assert_eq!(stat_of(host, child).0, "T");
+        assert_eq!(stat_of(host, other), ("Z".into(), [parent, 1, 1, 7]));
+
+        let kept = open(host, &format!("/proc/{other}/stat"), OpenFlags::READ).unwrap();
+        reap(host, other);
+        assert_eq!(read(host, kept), Err(Errno::ESRCH));
+        let gone = format!("/proc/{other}/stat");
+        assert_eq!(open(host, &gone, OpenFlags::READ), Err(Errno::ENOENT));
+        let own = open(host, "/proc/self/stat", OpenFlags::READ).unwrap();
+        assert!(read(host, own).unwrap().starts_with(format!("{me} (").as_bytes()));
+        host.close(kept).unwrap();
+        host.close(own).unwrap();
+        host.kill(child, Signal::KILL).unwrap();
+        reap(host, child);
+    });
+}
+
+#[test]
+fn a_start_that_fails_leaves_a_signal_and_no_child() {
+    with_child(|host| {
+        let signals = host.signals(&[Signal::CHLD]).unwrap();
+        assert_eq!(host.spawn(&command(&["none"], &[])).unwrap_err().errno, Errno::ENOENT);
+        assert_eq!(host.read_signal(signals), Ok(Signal::CHLD));
+        assert_eq!(host.wait(WaitFor::Any, false), Err(Errno::ECHILD));
+    });
+}
+
 #[test]
 fn orphans_go_to_the_nearest_subreaper() {
     let mut world = machine();
