@@ -111,13 +111,14 @@ fn making_a_further_process(#[case] dialect: &str, #[case] terminal: bool, #[cas
 #[case::of_2016(
     "start",
     "c9",
-    "restore --image-path BUNDLE/checkpoints/c9 --shell-job --tcp-established --ext-unix-sk --no-pivot -d"
+    "restore --image-path BUNDLE/checkpoints/c9 --shell-job --tcp-established --ext-unix-sk \
+     --no-pivot -d"
 )]
 #[case::of_2017(
     "create",
     "PLACE/image",
-    "restore -d --image-path PLACE/image --work-path PLACE/image/criu.work/restore-TIME --shell-job \
-     --tcp-established --ext-unix-sk --no-pivot --empty-ns network --empty-ns ipc"
+    "restore -d --image-path PLACE/image --work-path PLACE/image/criu.work/restore-TIME \
+     --shell-job --tcp-established --ext-unix-sk --no-pivot --empty-ns network --empty-ns ipc"
 )]
 #[case::of_today(
     "run",
@@ -369,7 +370,7 @@ fn a_runtime_dies_with_its_shim(#[values("start", "exec", "delete", "kill")] han
 #[rstest]
 fn what_the_container_gets_is_its_roots(#[values(false, true)] terminal: bool) {
     if !is_root() {
-        return skip("what_the_container_gets_is_its_roots", "only root may give files away");
+        return skip("only root may give files away");
     }
     let place = Place::with(json!({"container": {"argv": ["sleep", "1000"]}}));
     let setup = place.init().set("rootUID", json!(1234)).set("rootGID", json!(5678));

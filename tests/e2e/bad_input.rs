@@ -8,7 +8,7 @@ use std::path::Path;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::support::{Ended, Place, Prepared, is_alive, is_root, kill, mkfifo, skip, wait_for_end};
+use crate::support::{Ended, Place, Prepared, is_alive, is_root, mkfifo, skip, wait_for_end};
 
 /// The shim ended with 1, told this one error, and never began a container.
 #[track_caller]
@@ -267,7 +267,7 @@ fn a_log_that_cannot_be_opened() {
 #[test]
 fn a_state_directory_that_is_not_ours_to_write() {
     if is_root() {
-        return skip("a_state_directory_that_is_not_ours_to_write", "root may write everywhere");
+        return skip("root may write everywhere");
     }
     let place = Place::new();
     let prepared = place.init().prepare();
@@ -358,7 +358,7 @@ fn a_pid_file_that_names_nobody(
 #[rstest]
 fn a_pid_file_that_names_a_stranger(#[values("start", "create", "run")] dialect: &str) {
     let place = Place::new();
-    let stranger = place.command("sleep").arg("1000").spawn().unwrap();
+    let mut stranger = place.command("sleep").arg("1000").spawn().unwrap();
     let pid = i32::try_from(stranger.id()).unwrap();
     place.script(json!({
         "container": {"argv": ["sleep", "1000"]},
@@ -367,7 +367,8 @@ fn a_pid_file_that_names_a_stranger(#[values("start", "create", "run")] dialect:
     let ended = place.init().dialect(dialect).start().finish();
     assert_failed(&ended, &format!("wait4 {pid}"));
     assert!(is_alive(pid));
-    kill(pid);
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
 }
 
 #[rstest]
@@ -454,7 +455,7 @@ fn a_disk_that_is_full_when_the_status_is_written(#[case] room_comes: bool) {
     mount.args(["-t", "tmpfs", "-o", "size=1m,nr_inodes=24,mode=755", "tmpfs"]).arg(&dir);
     mount.stderr(std::process::Stdio::null());
     if !is_root() || !mount.status().is_ok_and(|status| status.success()) {
-        return skip("a_disk_that_is_full_when_the_status_is_written", "needs to mount a tmpfs");
+        return skip("needs to mount a tmpfs");
     }
     let disk = FullDisk(&dir);
     let mut shim = place.init().below("disk").start();

@@ -1,7 +1,8 @@
-//! The known bugs of containerd 0.2's shims, in the order in which `V02.md` lists them. Where a test
-//! elsewhere would fail on the old behaviour, its name is here; the others are here themselves.
+//! The known bugs of containerd 0.2's shims, one by one. Where a test elsewhere would fail on the
+//! old behaviour, its name is here; the others are here themselves.
 //!
-//! 1. The end of the input is lost if it comes early: `stdio::input_closed_before_the_container_exists`,
+//! 1. The end of the input is lost if it comes early:
+//!    `stdio::input_closed_before_the_container_exists`,
 //!    `stdio::input_closed_while_the_container_comes_to_be`.
 //! 2. Opening a fifo waits for ever: `bad_input::the_daemon_has_died_before_the_shim_began`,
 //!    [`bug_02_opening_a_fifo_waits_for_ever`].
@@ -24,7 +25,8 @@
 //!     `bad_input::the_runtime_fails`.
 //! 15. Ends that come together, or early: `exit::a_container_may_end_before_its_pid_is_known`,
 //!     `exit::orphans_of_the_container_are_reaped`, `argv::signals_are_as_a_program_expects_them`.
-//! 16. A size for a terminal that is closed: `tty::a_size_for_a_terminal_that_is_gone_hurts_nobody`.
+//! 16. A size for a terminal that is closed:
+//!     `tty::a_size_for_a_terminal_that_is_gone_hurts_nobody`.
 //! 17. Nonsense in the control fifo keeps the shim busy:
 //!     [`bug_17_nonsense_in_the_control_fifo_keeps_the_shim_busy`].
 //! 18. Descriptors leak into the runtime: `argv::descriptors`.

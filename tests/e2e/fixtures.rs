@@ -118,7 +118,11 @@ fn echo() {
 #[case("tty-resize", "run")]
 #[case("tty-console-path", "start")]
 fn tty_with_resize(#[case] name: &str, #[case] dialect: &str) {
-    let place = Place::with(shell("stty size; read x; stty size; exit 3"));
+    // Nothing orders the first size and the process's first look at it.
+    let script = "until test \"$(stty size)\" = '37 91'; do sleep 0.01; done; stty size; \
+                  read x; until test \"$(stty size)\" = '25 80'; do sleep 0.01; done; \
+                  stty size; exit 3";
+    let place = Place::with(shell(script));
     let mut prepared = recorded(place.init().terminal().dialect(dialect));
     prepared.control("1 91 37\n");
     let mut shim = start(prepared);

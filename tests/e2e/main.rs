@@ -15,6 +15,7 @@ mod design_bugs;
 mod exit;
 mod fixtures;
 mod record;
+mod run;
 mod runc;
 mod stdio;
 mod support;

@@ -1,5 +1,5 @@
-//! A process on a terminal: one that the shim makes and names (`--console`), or one that the runtime
-//! makes and sends (`--console-socket`).
+//! A process on a terminal: one that the shim makes and names (`--console`), or one that the
+//! runtime makes and sends (`--console-socket`).
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Place, Shim, Stream, assert_same, has_ended, is_alive, signal, until, wait_for_end,
+    Place, Shim, Stream, assert_same, has_ended, is_alive, kill, signal, until, wait_for_end,
 };
 
 /// A shell that does this.
@@ -176,27 +176,35 @@ fn a_terminal_that_nobody_stands_on(#[values("start", "create", "run")] dialect:
     assert_eq!(shim.out().text_to_end(), "");
 }
 
-/// The kernel hangs up nobody who does not mind `SIGHUP`: the terminal goes on with its last
-/// holder, as a pipe does. Since 0.2.6 the runtime is told to kill what is left.
-#[rstest]
-fn a_child_that_stays_on_the_terminal_is_killed(#[values("create", "run")] dialect: &str) {
-    let place = shell("trap '' HUP; sleep 1000 & echo $!; exit 5");
-    let mut shim = start(&place, dialect);
-    let child: i32 = shim.out().text_to_end().trim().parse().unwrap();
+/// A terminal with a child on it that does not mind the hangup, and the child's pid.
+fn start_with_child(place: &Place, dialect: &str) -> (Shim, i32) {
+    let mut shim = start(place, dialect);
+    let text = shim.out().read_until("ready\r\n");
+    let child = text.lines().next().unwrap().parse().unwrap();
+    shim.input().write(b"\n");
+    assert_eq!(shim.wait_for_status(), "5");
+    (shim, child)
+}
+
+const WITH_CHILD: &str = "sh -c 'trap \"\" HUP; echo $$; echo ready; exec sleep 1000' & \
+                          stty -echo; read line; exit 5";
+
+#[test]
+fn a_child_that_stays_on_the_terminal_is_killed() {
+    let place = shell(WITH_CHILD);
+    let (mut shim, child) = start_with_child(&place, "run");
     shim.finish_with("5");
     until("the runtime has ended it", || has_ended(child));
 }
 
+/// In 2016 nobody killed it: as with a pipe, the end is told when the last one has let go.
 #[test]
-fn in_2016_only_the_option_bounds_the_wait_for_a_terminal() {
-    let place = shell("trap '' HUP; sleep 1000 & echo $!; exit 5");
-    let setup = place.init().dialect("start").terminal().env("WAVETANK_DRAIN_TIMEOUT", "100ms");
-    let mut shim = setup.start();
-    let child: i32 = shim.out().text_to_end().trim().parse().unwrap();
-    let ended = shim.finish();
-    assert_eq!((ended.code, ended.status.as_deref()), (0, Some("5")), "{ended:?}");
-    assert!(ended.warnings()[0].contains("WAVETANK_DRAIN_TIMEOUT"), "{ended:?}");
-    until("the runtime has ended it", || has_ended(child));
+fn a_child_that_stays_on_the_terminal_is_waited_for() {
+    let place = shell(WITH_CHILD);
+    let (mut shim, child) = start_with_child(&place, "start");
+    assert!(!shim.has_hung_up());
+    kill(child);
+    shim.finish_with("5");
 }
 
 #[rstest]

@@ -22,8 +22,8 @@ pub(crate) use processes::{
     become_subreaper, groups_gone, has_ended, is_alive, kill, reap, signal, stat_field,
     wait_for_end,
 };
-pub(crate) use shim::{Ended, Level, Prepared, Record, Setup, Shim, mkfifo, records};
-pub(crate) use stream::{Input, Stream, assert_same, unread};
+pub(crate) use shim::{Ended, Prepared, Setup, Shim, mkfifo};
+pub(crate) use stream::{Input, Stream, assert_same};
 
 /// Longer than anything here takes on a busy machine: who waits so long, hangs.
 pub(crate) const LIMIT: Duration = Duration::from_secs(40);
@@ -53,8 +53,10 @@ pub(crate) fn wait_for<T>(what: &str, mut find: impl FnMut() -> Option<T>) -> T 
     found.unwrap()
 }
 
-/// Says that a test cannot run here; past the harness, which would hide it.
-pub(crate) fn skip(test: &str, why: &str) {
+/// Says that this test cannot run here; past the harness, which would hide it.
+pub(crate) fn skip(why: &str) {
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or("a test");
     let _ = std::io::stderr().write_all(format!("SKIPPED {test}: {why}\n").as_bytes());
 }
 
