@@ -43,20 +43,7 @@ use std::fs;
 use rstest::rstest;
 use serde_json::json;
 
-use crate::support::{
-    Place, Shim, assert_same, fake_runc as runtime_file, signal, stat_field, until,
-};
-
-/// Waits until the shim sleeps, and goes on sleeping, with nobody left to wait for.
-#[track_caller]
-fn wait_until_at_rest(shim: &Shim) {
-    let mut asleep = 0;
-    until("the shim is at rest", || {
-        let sleeps = stat_field(shim.pid(), 3).as_deref() == Some("S");
-        asleep = if sleeps { asleep + 1 } else { 0 };
-        asleep == 20
-    });
-}
+use crate::support::{Place, Shim, assert_same, fake_runc as runtime_file, signal};
 
 fn children(shim: &Shim) -> String {
     fs::read_to_string(format!("/proc/{0}/task/{0}/children", shim.pid())).unwrap()
@@ -105,7 +92,7 @@ fn bug_06_the_container_is_deleted_before_its_output_is_out() {
     let place = Place::with(json!({"container": {"stdout_bytes": 100_000, "echo": false}}));
     let mut shim = place.init().start();
     assert_eq!(shim.wait_for_status(), "0");
-    wait_until_at_rest(&shim);
+    shim.wait_until_at_rest();
     assert_eq!(children(&shim), "");
     assert_eq!(place.words(), ["start"]);
     assert_same(&shim.out().read_to_end(), &fake_runc::pattern(0, 100_000));
@@ -168,7 +155,7 @@ fn bug_17_nonsense_in_the_control_fifo_keeps_the_shim_busy(
     shim.input().write(b"x");
     shim.out().read_exact(1);
     shim.control(nonsense);
-    wait_until_at_rest(&shim);
+    shim.wait_until_at_rest();
     shim.control("\n0 0 0\n");
     shim.finish_with("0");
 }

@@ -133,6 +133,7 @@ fn a_reader_may_go_and_another_come() {
     let process = shim.process();
     for _ in 0..5 {
         shim.drop_out();
+        shim.wait_until_at_rest();
         // Neither the container nor the shim gets a SIGPIPE; both go on until all is full.
         assert!(is_alive(process) && is_alive(shim.pid()));
         let mut again = Stream::open(&shim.stdout);

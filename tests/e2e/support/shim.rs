@@ -16,7 +16,7 @@ use nix::sys::stat::Mode;
 use serde_json::{Map, Value, json};
 
 use super::stream::wait_until_ready;
-use super::{Input, LIMIT, Place, Stream, fake_runc, wait_for};
+use super::{Input, LIMIT, Place, Stream, fake_runc, stat_field, until, wait_for};
 
 /// What a shim is to be told.
 pub(crate) struct Setup<'a> {
@@ -288,6 +288,17 @@ impl Shim {
     #[track_caller]
     pub(crate) fn wait_for_status(&self) -> String {
         wait_for("there is an exit status", || self.read("exitStatus"))
+    }
+
+    /// Waits until the shim sleeps, and goes on sleeping: it has noticed all there is to notice.
+    #[track_caller]
+    pub(crate) fn wait_until_at_rest(&self) {
+        let mut asleep = 0;
+        until("the shim is at rest", || {
+            let sleeps = stat_field(self.pid(), 3).as_deref() == Some("S");
+            asleep = if sleeps { asleep + 1 } else { 0 };
+            asleep == 20
+        });
     }
 
     /// Whether the shim has ended or closed its exit fifo, just now.
