@@ -8,7 +8,9 @@ use std::path::Path;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::support::{Ended, Place, Prepared, is_alive, is_root, mkfifo, skip, wait_for_end};
+use crate::support::{
+    Ended, Place, Prepared, is_alive, is_root, mkfifo, output, skip, wait_for_end,
+};
 
 /// The shim ended with 1, told this one error, and never began a container.
 #[track_caller]
@@ -303,7 +305,7 @@ fn refused(prepared: &Prepared<'_>, args: &[&str]) -> i32 {
         command = prepared.setup.place.command(env!("CARGO_BIN_EXE_containerd-shim"));
         command.current_dir(&prepared.dir).args(args);
     }
-    let output = command.stderr(std::process::Stdio::piped()).output().unwrap();
+    let output = output(command.stderr(std::process::Stdio::piped()));
     assert!(!output.stderr.is_empty());
     output.status.code().unwrap()
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use wavetank::classic;
 use wavetank::host::{Divergence, Replayer};
 
-use crate::support::{Place, Setup, Shim, fake_runc};
+use crate::support::{Place, Setup, Shim, fake_runc, output};
 
 const SECRET: &str = "Grd9-7hK-secret";
 
@@ -219,7 +219,7 @@ fn a_trace_that_goes_on() {
 fn a_recording_that_cannot_be_made(#[case] name: &str, #[case] value: &str, #[case] told: &str) {
     let place = Place::new();
     let prepared = recorded(&place, place.init()).env(name, value).prepare();
-    let output = prepared.command().stderr(std::process::Stdio::piped()).output().unwrap();
+    let output = output(prepared.command().stderr(std::process::Stdio::piped()));
     assert_eq!(output.status.code(), Some(2));
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(stderr.contains(told), "{stderr}");

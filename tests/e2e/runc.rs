@@ -8,7 +8,9 @@ use std::process::{Command, Output, Stdio};
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::support::{MARK, Place, Setup, is_alive, is_root, signal, skip, until, wait_for_end};
+use crate::support::{
+    MARK, Place, Setup, finish, is_alive, is_root, output, signal, skip, until, wait_for_end,
+};
 
 /// What is needed, or why it cannot be had.
 fn needs() -> Result<(), String> {
@@ -109,7 +111,7 @@ impl Real {
 
     fn runc(&self, args: &[&str]) -> Output {
         let mut command = self.place.command("runc");
-        command.arg(self.place.root_flag()).args(args).stdout(Stdio::piped()).output().unwrap()
+        output(command.arg(self.place.root_flag()).args(args).stdout(Stdio::piped()))
     }
 
     /// Nothing of the container is left in the kernel; the rest every place looks for itself.
@@ -142,7 +144,7 @@ fn text(bytes: &[u8]) -> &str {
 #[case("echo $PATH $$", 0, "/bin 1\n", "")]
 fn run(#[case] script: &str, #[case] code: i32, #[case] stdout: &str, #[case] stderr: &str) {
     let Some(real) = real(shell(script)) else { return };
-    let output = real.run().output().unwrap();
+    let output = output(&mut real.run());
     let told = (output.status.code(), text(&output.stdout), text(&output.stderr));
     // To the first process of a pid namespace, not even its own SIGKILL is anything.
     assert_eq!(told, (Some(code), stdout, stderr));
@@ -154,7 +156,7 @@ fn run_with_input() {
     let Some(real) = real(shell("cat; exit 2")) else { return };
     fs::write(real.place.path("input"), fake_runc::pattern(0, 1_000_000)).unwrap();
     let input = fs::File::open(real.place.path("input")).unwrap();
-    let output = real.run().stdin(input).output().unwrap();
+    let output = output(real.run().stdin(input));
     assert_eq!(output.status.code(), Some(2));
     crate::support::assert_same(&output.stdout, &fake_runc::pattern(0, 1_000_000));
     real.assert_no_cgroup();
@@ -164,7 +166,7 @@ fn run_with_input() {
 fn run_on_a_terminal() {
     let process = json!({"terminal": true, "args": ["sh", "-c", "tty; echo last; exit 6"]});
     let Some(real) = real(process) else { return };
-    let output = real.run().arg("--tty").output().unwrap();
+    let output = output(real.run().arg("--tty"));
     assert_eq!(output.status.code(), Some(6), "{}", text(&output.stderr));
     let stdout = text(&output.stdout);
     assert!(stdout.starts_with("/dev/") && stdout.ends_with("\r\nlast\r\n"), "{stdout:?}");
@@ -175,7 +177,7 @@ fn run_on_a_terminal() {
 fn run_of_a_program_that_is_not_there() {
     let process = json!({"args": ["no-such-program"]});
     let Some(real) = real(process) else { return };
-    let output = real.run().output().unwrap();
+    let output = output(&mut real.run());
     assert_eq!(output.status.code(), Some(125));
     // The runtime has said it, too, as long as its stderr was the container's.
     let last = text(&output.stderr).lines().last().unwrap();
@@ -193,7 +195,7 @@ fn run_and_terminate() {
     stdout.read_until("ready\n");
     signal(i32::try_from(child.id()).unwrap(), 15);
     assert_eq!(stdout.text_to_end(), "bye\n");
-    assert_eq!(child.wait().unwrap().code(), Some(9));
+    assert_eq!(finish(child).status.code(), Some(9));
     real.assert_no_cgroup();
 }
 

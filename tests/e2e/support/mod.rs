@@ -8,9 +8,10 @@ mod stream;
 use std::cell::Cell;
 use std::fs;
 use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use fake_runc::Call;
@@ -165,7 +166,7 @@ impl Place {
         command.env_remove("FAKE_RUNC_CALLS");
         command.arg(self.root_flag()).args(args);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.output().unwrap()
+        output(&mut command)
     }
 
     /// How the runtime was called, in order.
@@ -224,6 +225,27 @@ impl Place {
         }
         left
     }
+}
+
+/// Runs a command to its end, and gives what it said. Unlike [`Command::output`], it does not wait
+/// for ever.
+#[track_caller]
+pub(crate) fn output(command: &mut Command) -> Output {
+    finish(command.spawn().unwrap())
+}
+
+/// Waits for a child, and gives what it said meanwhile where that was piped.
+#[track_caller]
+pub(crate) fn finish(mut child: Child) -> Output {
+    let stream = |fd: Option<OwnedFd>| fd.map(|fd| Stream::of(fd.into()));
+    let stdout = stream(child.stdout.take().map(OwnedFd::from));
+    let stderr = stream(child.stderr.take().map(OwnedFd::from));
+    let read = |stream: Option<Stream>| stream.map_or(Vec::new(), |mut s| s.read_to_end());
+    let reader = std::thread::spawn(move || read(stderr));
+    let stdout = read(stdout);
+    let stderr = reader.join().unwrap();
+    let status = wait_for("the child has ended", || child.try_wait().unwrap());
+    Output { status, stdout, stderr }
 }
 
 /// The subcommand of a call.
