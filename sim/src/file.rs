@@ -42,7 +42,7 @@ pub(crate) enum FileState {
     /// A socket.
     Socket(Id<Socket>),
     /// What `/proc` says of a process.
-    ProcStat(ProcessMark),
+    ProcFile(ProcessMark),
 }
 
 impl OpenFile {
@@ -142,7 +142,7 @@ impl Kernel {
     pub(crate) fn drop_file(&mut self, file: Id<OpenFile>) {
         let Some(closed) = self.files.remove(file) else { return };
         match closed.state {
-            FileState::Plain | FileState::Signals(_) | FileState::ProcStat(_) => {}
+            FileState::Plain | FileState::Signals(_) | FileState::ProcFile(_) => {}
             FileState::Fifo { .. } => {
                 self.fifo(closed.inode).close(closed.readable, closed.writable);
             }
@@ -206,7 +206,7 @@ impl Kernel {
             FileState::Slave(pty) if !self.ptys[pty].master_open => Err(Errno::EIO),
             FileState::Slave(pty) => Ok(self.ptys[pty].unread_input()),
             FileState::Socket(socket) => self.unread_socket(socket),
-            FileState::Signals(_) | FileState::ProcStat(_) => Err(Errno::ENOTTY),
+            FileState::Signals(_) | FileState::ProcFile(_) => Err(Errno::ENOTTY),
             FileState::Plain => match &self.inodes[inode].node {
                 Node::Regular(regular) => Ok(regular.content.len().saturating_sub(offset)),
                 _ => Err(Errno::ENOTTY),

@@ -9,6 +9,7 @@ use wavetank::host::{Errno, FileKind, FileStat, Result};
 
 use crate::kernel::Kernel;
 use crate::pipe::PipeBuffer;
+use crate::proc::ProcFile;
 use crate::proc::ProcLink;
 use crate::pty::Pty;
 use crate::slab::Id;
@@ -58,7 +59,7 @@ pub(crate) enum Node {
     /// A signal descriptor.
     Signals,
     /// What `/proc` says of a process.
-    ProcStat(i32),
+    ProcFile(ProcFile, i32),
 }
 
 /// A regular file.
@@ -397,7 +398,7 @@ impl Kernel {
             Node::Device(_) => (FileKind::Character, 4, 0),
             Node::Socket(_) => (FileKind::Socket, 1, 0),
             Node::Signals => (FileKind::Regular, 5, 0),
-            Node::ProcStat(_) => (FileKind::Regular, 6, 0),
+            Node::ProcFile(..) => (FileKind::Regular, 6, 0),
         };
         let Inode { mode, uid, gid, number, .. } = *it;
         FileStat { kind, mode, uid, gid, size: size as u64, device, inode: number }

@@ -17,7 +17,7 @@ impl Kernel {
             FileState::Slave(pty) => self.read_slave(file, pty, buffer),
             FileState::Socket(socket) => self.read_socket(file, socket, buffer),
             FileState::Signals(_) => Err(Errno::EINVAL),
-            FileState::ProcStat(mark) => self.read_proc_stat(file, mark, buffer).map(Tried::Done),
+            FileState::ProcFile(mark) => self.read_proc_file(file, mark, buffer).map(Tried::Done),
             FileState::Plain => self.read_plain(file, buffer).map(Tried::Done),
         }
     }
@@ -56,7 +56,7 @@ impl Kernel {
             FileState::Master(pty) => self.write_master(file, pty, bytes, done),
             FileState::Slave(pty) => self.write_slave(file, pty, bytes, done),
             FileState::Socket(socket) => self.write_socket(pid, file, socket, bytes, done),
-            FileState::Signals(_) | FileState::ProcStat(_) => Err(Errno::EINVAL),
+            FileState::Signals(_) | FileState::ProcFile(_) => Err(Errno::EINVAL),
             FileState::Plain => self.write_plain(file, bytes).map(Tried::Done),
         }
     }

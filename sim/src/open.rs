@@ -27,8 +27,8 @@ impl Kernel {
         if creates && flags.contains(OpenFlags::DIRECTORY) {
             return Err(Errno::EINVAL);
         }
-        if let Some(mark) = self.proc_stat_mark(pid, path) {
-            return self.open_proc_stat(pid, mark?, flags).map(Tried::Done);
+        if let Some(mark) = self.proc_file_mark(pid, path) {
+            return self.open_proc_file(pid, mark?, flags).map(Tried::Done);
         }
         let follows = !flags.contains(OpenFlags::NOFOLLOW) && !exclusive;
         let last = match (creates, follows) {
@@ -89,7 +89,7 @@ impl Kernel {
                     return Err(Errno::ETXTBSY);
                 }
             }
-            Node::Socket(_) | Node::Signals | Node::ProcStat(_) => return Err(Errno::ENXIO),
+            Node::Socket(_) | Node::Signals | Node::ProcFile(..) => return Err(Errno::ENXIO),
             _ => {}
         }
         let mut wanted = if write { WRITE } else { 0 };

@@ -61,7 +61,7 @@ impl Kernel {
     pub(crate) fn poll_file(&self, file: Id<OpenFile>) -> Ready {
         let open = &self.files[file];
         match open.state {
-            FileState::Plain | FileState::ProcStat(_) => Ready::READ | Ready::WRITE,
+            FileState::Plain | FileState::ProcFile(_) => Ready::READ | Ready::WRITE,
             FileState::Fifo { .. } => self.poll_fifo(open),
             FileState::Master(pty) => self.poll_master(pty),
             FileState::Slave(pty) => self.poll_slave(pty),

@@ -1,8 +1,7 @@
 //! The little of `proc(5)` that programs here use: a process's own file and descriptors, and what
-//! `stat` says of any process.
+//! `stat` and `children` say of any process.
 
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use wavetank::host::{Errno, Fd, OpenFlags, Result};
@@ -38,9 +37,20 @@ impl ProcLink {
     }
 }
 
-/// A process as somebody knows it who has its `stat` open: another one that got its pid is not it.
+/// A file about a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ProcFile {
+    /// `/proc/PID/stat` (`proc_pid_stat(5)`).
+    Stat,
+    /// `/proc/PID/task/PID/children` (`proc_tid_children(5)`).
+    Children,
+}
+
+/// A process as somebody knows it who has a file about it open: another one that got its pid is
+/// not it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ProcessMark {
+    file: ProcFile,
     pid: i32,
     started: u64,
 }
@@ -60,19 +70,23 @@ impl Process {
 }
 
 impl Kernel {
-    /// The process of which a path is the `stat`, if it is one.
-    pub(crate) fn proc_stat_mark(&self, me: i32, path: &Path) -> Option<Result<ProcessMark>> {
-        let who = path.as_os_str().as_bytes().strip_prefix(b"/proc/")?.strip_suffix(b"/stat")?;
-        let pid = match who {
-            b"self" => me,
-            number => std::str::from_utf8(number).ok()?.parse().ok()?,
+    /// The process that a path is a file about, if it is one.
+    pub(crate) fn proc_file_mark(&self, me: i32, path: &Path) -> Option<Result<ProcessMark>> {
+        let path = path.to_str()?.strip_prefix("/proc/")?;
+        let (who, file) = match path.strip_suffix("/stat") {
+            Some(who) => (who, ProcFile::Stat),
+            None => {
+                let (who, task) = path.strip_suffix("/children")?.split_once("/task/")?;
+                (Some(who).filter(|who| *who == task)?, ProcFile::Children)
+            }
         };
-        let mark = |process: &Process| ProcessMark { pid, started: process.started };
+        let pid = if who == "self" { me } else { who.parse().ok()? };
+        let mark = |process: &Process| ProcessMark { file, pid, started: process.started };
         Some(self.processes.get(&pid).map(mark).ok_or(Errno::ENOENT))
     }
 
-    /// Opens the `stat` of a process.
-    pub(crate) fn open_proc_stat(
+    /// Opens a file about a process.
+    pub(crate) fn open_proc_file(
         &mut self,
         me: i32,
         mark: ProcessMark,
@@ -88,20 +102,26 @@ impl Kernel {
         if uid != 0 && flags.intersects(OpenFlags::WRITE | OpenFlags::TRUNCATE) {
             return Err(Errno::EACCES);
         }
-        let inode = self.new_inode(Node::ProcStat(mark.pid), 0o444, 0, 0);
-        let file = self.add_file(OpenFile::new(inode, flags, FileState::ProcStat(mark)));
+        let inode = self.new_inode(Node::ProcFile(mark.file, mark.pid), 0o444, 0, 0);
+        let file = self.add_file(OpenFile::new(inode, flags, FileState::ProcFile(mark)));
         self.install(me, file)
     }
 
-    /// Reads on in the `stat` of a process, which is written anew for each read.
-    pub(crate) fn read_proc_stat(
+    /// Reads on in a file about a process, which is written anew for each read.
+    pub(crate) fn read_proc_file(
         &mut self,
         file: Id<OpenFile>,
         mark: ProcessMark,
         buffer: &mut [u8],
     ) -> Result<usize> {
         let process = self.processes.get(&mark.pid).filter(|it| it.started == mark.started);
-        let text = proc_stat_text(mark.pid, process.ok_or(Errno::ESRCH)?);
+        let process = process.ok_or(Errno::ESRCH)?;
+        let text = match mark.file {
+            ProcFile::Stat => proc_stat_text(mark.pid, process),
+            ProcFile::Children => {
+                process.children.iter().map(|pid| format!("{pid} ")).collect::<String>()
+            }
+        };
         let open = &mut self.files[file];
         let rest = text.as_bytes().get(open.offset..).unwrap_or_default();
         let count = rest.len().min(buffer.len());
@@ -150,7 +170,10 @@ impl Kernel {
             }
             (None, Node::Fifo(_)) => PathBuf::from(format!("pipe:[{}]", it.number)),
             (None, Node::Socket(_)) => PathBuf::from(format!("socket:[{}]", it.number)),
-            (None, Node::ProcStat(pid)) => PathBuf::from(format!("/proc/{pid}/stat")),
+            (None, Node::ProcFile(ProcFile::Stat, pid)) => format!("/proc/{pid}/stat").into(),
+            (None, Node::ProcFile(ProcFile::Children, pid)) => {
+                format!("/proc/{pid}/task/{pid}/children").into()
+            }
             (None, Node::Signals) => PathBuf::from("anon_inode:[signalfd]"),
             (None, _) => PathBuf::new(),
         }

@@ -60,12 +60,14 @@ impl Options {
     }
 }
 
-/// A whole number of seconds (`10`, `10s`) or milliseconds (`500ms`).
+/// A whole number of seconds (`10`, `10s`) or milliseconds (`500ms`), up to a hundred years.
 fn parse_duration(text: &str) -> Option<Duration> {
-    if let Some(millis) = text.strip_suffix("ms") {
-        return millis.parse().ok().map(Duration::from_millis);
-    }
-    text.strip_suffix('s').unwrap_or(text).parse().ok().map(Duration::from_secs)
+    const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
+    let time = match text.strip_suffix("ms") {
+        Some(millis) => Duration::from_millis(millis.parse().ok()?),
+        None => Duration::from_secs(text.strip_suffix('s').unwrap_or(text).parse().ok()?),
+    };
+    (time <= LONGEST).then_some(time)
 }
 
 #[cfg(test)]
@@ -84,6 +86,9 @@ mod tests {
     #[case("-1", None)]
     #[case("1.5s", None)]
     #[case("10m", None)]
+    #[case("18446744073709551615s", None)]
+    #[case("18446744073709551615ms", None)]
+    #[case("3153600000", Some(3_153_600_000_000))]
     fn durations(#[case] text: &str, #[case] millis: Option<u64>) {
         assert_eq!(parse_duration(text), millis.map(Duration::from_millis));
     }

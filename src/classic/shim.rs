@@ -14,14 +14,15 @@ use super::{Control, Message, Options};
 use crate::Error;
 use crate::files::read_file;
 use crate::host::{
-    Command, Errno, ExitStatus, Fd, Host, OpenFlags, PollFd, Ready, Signal, SpawnError, SpawnStep,
-    close_all,
+    Command, Errno, ExitStatus, Fd, Host, PollFd, Ready, Signal, SpawnError, SpawnStep, close_all,
 };
 use crate::oci::{Runtime, find_program, parse_pid};
 use crate::process::{Change, Stage};
 use crate::stdio::Stdio;
 use crate::supervisor::{Ended, Errand, Supervisor};
 
+/// How often in a row the kernel may have no memory for a `poll(2)`.
+const POLL_PATIENCE: u32 = 1000;
 /// A pid file holds ten digits.
 const PID_FILE_MAX: usize = 4096;
 
@@ -53,7 +54,7 @@ pub enum Order {
 enum Step {
     KillAll,
     Drain,
-    Delete { force: bool },
+    Delete,
     WriteStatus,
 }
 
@@ -66,6 +67,8 @@ pub struct Shim {
     exit: Fd,
     control_fifo: Option<Fd>,
     control: Control,
+    /// `/dev/null` for the runtime, open in time: later there may be no descriptor to be had.
+    null: Fd,
     runtime: Runtime,
     options: Options,
     stdio: Stdio,
@@ -77,15 +80,17 @@ pub struct Shim {
     steps: VecDeque<Step>,
     /// The cleaning-up order that is being carried out.
     ordered: Option<Order>,
-    /// The runtime was killed for taking too long to make the process.
-    making_overdue: bool,
+    /// The runtime is making the process; why that failed, if it was killed for it.
+    making: bool,
+    making_failed: Option<Error>,
     /// How often a delete that fails is tried again, and when.
     delete_tries: u32,
     delete_retry: Option<Duration>,
     /// When output is no longer waited for.
     drain_deadline: Option<Duration>,
     status: Option<ExitStatus>,
-    status_written: bool,
+    /// The status is in its file, or was given up.
+    status_settled: bool,
     status_retry: Option<Duration>,
     status_deadline: Option<Duration>,
     exit_code: i32,
@@ -97,6 +102,7 @@ pub(super) struct Parts {
     pub(super) signals: Fd,
     pub(super) exit: Fd,
     pub(super) control: Fd,
+    pub(super) null: Fd,
     pub(super) runtime: Runtime,
     pub(super) options: Options,
     pub(super) stdio: Stdio,
@@ -110,6 +116,7 @@ impl Shim {
             exit: parts.exit,
             control_fifo: Some(parts.control),
             control: Control::default(),
+            null: parts.null,
             runtime: parts.runtime,
             options: parts.options,
             stdio: parts.stdio,
@@ -119,12 +126,13 @@ impl Shim {
             stage: Stage::default(),
             steps: VecDeque::new(),
             ordered: None,
-            making_overdue: false,
+            making: false,
+            making_failed: None,
             delete_tries: 0,
             delete_retry: None,
             drain_deadline: None,
             status: None,
-            status_written: false,
+            status_settled: false,
             status_retry: None,
             status_deadline: None,
             exit_code: 0,
@@ -134,16 +142,23 @@ impl Shim {
     /// Has the process made by this command line of the runtime, sees it through, and gives the exit
     /// code of the shim.
     pub(super) fn run<H: Host>(&mut self, host: &mut H, make: Vec<OsString>) -> i32 {
+        // What the daemon has said already holds from the process's birth on.
+        self.read_control(host);
         if let Err(error) = self.make_process(host, make) {
-            self.fail(host, &error);
+            self.fail(host, error);
         }
         let mut questions = Vec::new();
+        let mut patience = POLL_PATIENCE;
         while !self.finished(host) {
-            if let Err(errno) = self.turn(host, &mut questions) {
-                let error = Error::system("poll", "the shim's descriptors", errno);
-                self.log.write(host, Level::Error, &error.to_string());
-                self.exit_code = 1;
-                break;
+            match self.turn(host, &mut questions) {
+                Ok(()) => patience = POLL_PATIENCE,
+                Err(Errno::ENOMEM) if patience > 0 => patience -= 1,
+                Err(errno) => {
+                    let error = Error::system("poll", "the shim's descriptors", errno);
+                    self.log.write(host, Level::Error, &error.to_string());
+                    self.exit_code = 1;
+                    break;
+                }
             }
         }
         self.close(host);
@@ -172,7 +187,7 @@ impl Shim {
             Ok(troubles) => {
                 troubles.iter().for_each(|trouble| self.warn(host, trouble));
             }
-            Err(error) => self.fail(host, &error),
+            Err(error) => self.fail(host, error),
         }
         if is_ready(self.signals) {
             while host.read_signal(self.signals).is_ok() {}
@@ -204,7 +219,9 @@ impl Shim {
             match role {
                 Role::Runtime(Order::KillAll) => self.warn(host, &self.too_long("kill")),
                 Role::Runtime(Order::Delete) => self.warn(host, &self.too_long("delete")),
-                Role::Runtime(Order::Make) => self.making_overdue = true,
+                Role::Runtime(Order::Make) => {
+                    self.making_failed.get_or_insert(self.too_long("make the process"));
+                }
                 Role::Process => {}
             }
         }
@@ -267,6 +284,7 @@ impl Shim {
         let deadline = self.options.runtime_timeout.map(|limit| host.now() + limit);
         let errand = Errand { role: Role::Runtime(Order::Make), makes_process: true, deadline };
         let spawned = self.supervisor.spawn(host, &command, errand);
+        self.making = spawned.is_ok();
         self.stdio.close_child_ends(host);
         spawned.map(drop).map_err(|error| self.spawn_error(&command.program, error))
     }
@@ -274,7 +292,8 @@ impl Shim {
     fn spawn_error(&self, program: &Path, error: SpawnError) -> Error {
         match error.step {
             SpawnStep::Chdir => Error::system("chdir", self.runtime.bundle.display(), error.errno),
-            SpawnStep::Fork | SpawnStep::Prepare | SpawnStep::Exec => {
+            SpawnStep::Prepare => Error::system("prepare", program.display(), error.errno),
+            SpawnStep::Fork | SpawnStep::Exec => {
                 Error::system("fork/exec", program.display(), error.errno)
             }
         }
@@ -283,12 +302,10 @@ impl Shim {
     /// Tells the runtime to clean up. Whether it can is its own business.
     fn order<H: Host>(&mut self, host: &mut H, order: Order, argv: Vec<OsString>) {
         let Some(program) = self.program.clone() else { return };
-        let flags = OpenFlags::READ | OpenFlags::WRITE;
-        let Ok(null) = host.open(Path::new("/dev/null"), flags, 0) else { return };
         let command = Command {
             program,
             argv,
-            fds: vec![null; 3],
+            fds: vec![self.null; 3],
             parent_death_signal: Some(Signal::KILL),
             ..Command::default()
         };
@@ -302,7 +319,6 @@ impl Shim {
                 self.warn(host, &error);
             }
         }
-        close_all(host, [null]);
     }
 
     fn child_ended<H: Host>(&mut self, host: &mut H, ended: Ended<Role>) {
@@ -329,13 +345,14 @@ impl Shim {
         if self.stage != Stage::Starting {
             return;
         }
-        if self.making_overdue {
-            self.fail(host, &self.too_long("make the process"));
+        self.making = false;
+        if let Some(error) = self.making_failed.take() {
+            self.fail(host, error);
         } else if !status.success() {
             // The runtime has said why in its own log, which the daemon reads: no failure of ours.
             self.not_started(host);
         } else if let Err(error) = self.adopt_process(host) {
-            self.fail(host, &error);
+            self.fail(host, error);
         }
     }
 
@@ -385,6 +402,7 @@ mod tests {
             signals: Fd(4),
             exit: Fd(5),
             control: Fd(6),
+            null: Fd(8),
             runtime,
             options: Options::default(),
             stdio: Stdio::default(),

@@ -87,6 +87,10 @@ fn open_all<H: Host>(
         .map_err(|errno| Error::system("prctl", "PR_SET_CHILD_SUBREAPER", errno))?;
     let exit = open_fifo(host, "exit")?;
     let control = open_fifo(host, "control")?;
+    let null = Path::new("/dev/null");
+    let null = host
+        .open(null, OpenFlags::READ | OpenFlags::WRITE, 0)
+        .map_err(|errno| Error::system("open", null.display(), errno))?;
     let env = host.environment();
     let options = Options::from_env(&env)?;
     let process = read_process_file(host)?;
@@ -116,7 +120,7 @@ fn open_all<H: Host>(
         }
         None => runtime.create(&console),
     };
-    let parts = Parts { log, signals, exit, control, runtime, options, stdio };
+    let parts = Parts { log, signals, exit, control, null, runtime, options, stdio };
     Ok((Shim::new(parts, process.exec), make))
 }
 
@@ -172,12 +176,17 @@ fn open_stdio<H: Host>(
     dialect: Dialect,
     env: &[OsString],
 ) -> Result<(Stdio, Console), Error> {
-    if process.terminal {
-        let socket = dialect.has_console_socket().then_some(env);
-        Stdio::with_console(host, &process.streams, process.root, socket)
+    let (streams, root) = (&process.streams, process.root);
+    if !process.terminal {
+        let stdio = Stdio::with_pipes(host, streams, root)?;
+        return Ok((stdio, Console::None));
+    }
+    if dialect.has_console_socket() {
+        let (stdio, socket) = Stdio::with_console_socket(host, streams, env)?;
+        Ok((stdio, Console::Socket(socket)))
     } else {
-        let stdio = Stdio::with_pipes(host, &process.streams, process.root)?;
-        Ok((stdio, Console::None))
+        let (stdio, path) = Stdio::with_pty(host, streams, root)?;
+        Ok((stdio, Console::Path(path)))
     }
 }
 

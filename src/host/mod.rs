@@ -225,8 +225,9 @@ pub trait Host {
     /// `EINVAL` (before Linux 3.4)
     fn become_subreaper(&mut self) -> Result<()>;
 
-    /// `sigprocmask(2)` and `signalfd(2)`: from now on these signals do nothing but make the
-    /// descriptor, which is `NONBLOCK`, readable. Children start without this mask.
+    /// `sigaction(2)`, `sigprocmask(2)` and `signalfd(2)`: from now on these signals, also those
+    /// that were ignored, do nothing but make the descriptor, which is `NONBLOCK`, readable.
+    /// Children start without this mask.
     ///
     /// `EMFILE` `ENFILE` `ENOMEM` `ENODEV`
     fn signals(&mut self, signals: &[Signal]) -> Result<Fd>;

@@ -38,7 +38,8 @@ enum Content {
 }
 
 /// Does as the environment asks: with `WAVETANK_RECORD=FILE` every call is recorded into that file,
-/// but for what `WAVETANK_RECORD_REDACT` names (`env`, `io`). `None` if nothing is asked for.
+/// but for what `WAVETANK_RECORD_REDACT` names (`env`, `io`). `%p` in the file's name is our pid, so
+/// that several programs may share an environment. `None` if nothing is asked for.
 ///
 /// # Errors
 /// Why what is asked for cannot be done.
@@ -59,7 +60,8 @@ pub fn recording<H: Host>(
     let words = value("WAVETANK_RECORD_REDACT").unwrap_or_default();
     let redaction = Redaction::parse(&words.to_string_lossy())
         .map_err(|reason| format!("WAVETANK_RECORD_REDACT: {reason}"))?;
-    let file = PathBuf::from(file);
+    let pid = host.pid().to_string();
+    let file = PathBuf::from(file.to_string_lossy().replace("%p", &pid));
     Recorder::new(host, &file, program, args, redaction)
         .map(Some)
         .map_err(|errno| format!("open {}: {errno}", file.display()))

@@ -10,7 +10,8 @@ use super::state_dir::{self, ProcessSpec, StateDir};
 use crate::Error;
 use crate::files::read_file;
 use crate::host::{
-    Command, Errno, Fd, Host, OpenFlags, Pid, PollFd, Ready, Signal, Termios, WaitFor, close_all,
+    Command, Errno, ExitStatus, Fd, Host, OpenFlags, Pid, PollFd, Ready, Signal, Termios, WaitFor,
+    close_all,
 };
 use crate::oci::{find_program, parse_pid};
 
@@ -20,6 +21,8 @@ const PASSED_ON: [Signal; 6] =
 /// How often things are looked at that no descriptor tells of: whether there is a pid file, and
 /// whether the shim has taken the last input.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// How long the runtime may take to delete what a dead shim has left.
+const CLEANUP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Status of a process of which nobody knows how it ended, as containerd's.
 const UNKNOWN_STATUS: i32 = 255;
 const FILE_MAX: usize = 1024 * 1024;
@@ -35,6 +38,8 @@ struct Session {
     output: Pump,
     error: Option<Pump>,
     undelivered: Vec<Signal>,
+    /// We were told to end twice while there was nobody to tell.
+    gave_up: Option<Signal>,
     terminal: bool,
 }
 
@@ -70,6 +75,7 @@ pub(super) fn run<H: Host>(
         output: Pump::new(stdout, Fd(1)),
         error: (!terminal).then(|| Pump::new(stderr, Fd(2))),
         undelivered: Vec::new(),
+        gave_up: None,
         terminal,
     };
     let before = if terminal { make_raw(host) } else { None };
@@ -188,8 +194,20 @@ impl Session {
             match signal {
                 Signal::CHLD => self.reap(host),
                 Signal::WINCH => self.pass_on_size(host),
-                other => self.undelivered.push(other),
+                other => self.pass_on(host, other),
             }
+        }
+    }
+
+    /// A signal that waits for the process, and comes once more, ends the shim: the runtime has not
+    /// made a process yet, dies with the shim, and can be waited for no longer.
+    fn pass_on<H: Host>(&mut self, host: &mut H, signal: Signal) {
+        if self.undelivered.contains(&signal) {
+            self.gave_up = Some(signal);
+            // The shim is our child and not reaped, so the number is its own.
+            let _ = host.kill(self.shim, Signal::KILL);
+        } else {
+            self.undelivered.push(signal);
         }
     }
 
@@ -244,6 +262,9 @@ impl Session {
         let runtime = read("log.json").and_then(|text| first_error(&text));
         let shim = read("shim-log.json").and_then(|text| first_error(&text));
         self.delete_container(host, spec, env);
+        if let Some(signal) = self.gave_up {
+            return Ok(ExitStatus::Signal(signal).number());
+        }
         match (shim, runtime) {
             (Some(message), _) => Err(Error::invalid("shim error", message)),
             (None, Some(message)) => Err(Error::invalid("oci runtime error", message)),
@@ -261,9 +282,22 @@ impl Session {
         argv.extend(["delete", "--force", &spec.container].map(OsString::from));
         let command = Command { program, argv, fds: vec![null; 3], ..Command::default() };
         if let Ok(pid) = host.spawn(&command) {
-            let _ = host.wait(WaitFor::Pid(pid), true);
+            wait_or_kill(host, pid);
         }
         close_all(host, [null]);
+    }
+}
+
+/// Waits for a child's end, and kills it when that takes too long.
+fn wait_or_kill<H: Host>(host: &mut H, pid: Pid) {
+    let deadline = host.now() + CLEANUP_TIMEOUT;
+    while let Ok(None) = host.wait(WaitFor::Pid(pid), false) {
+        if host.now() >= deadline {
+            let _ = host.kill(pid, Signal::KILL);
+            let _ = host.wait(WaitFor::Pid(pid), true);
+            return;
+        }
+        let _ = host.poll(&mut [], Some(LOOK_AGAIN));
     }
 }
 

@@ -16,6 +16,7 @@ pub enum Dialect {
     /// starts it.
     Start,
     /// Of containerd 0.2.9: `create … [--console-socket PATH]` makes it, and the daemon starts it.
+    /// (From 0.2.3 to 0.2.8 it was `create … --console PATH`, which is not spoken here.)
     Create,
     /// What `Start` means, on runtimes of today: `run -d … [--console-socket PATH]`.
     Run,
@@ -163,20 +164,19 @@ impl Runtime {
         self.pid_file_and_id(line)
     }
 
-    /// Kills every process of the container; in 2016, its first one.
+    /// Kills every process of the container.
     #[must_use]
     pub fn kill_all(&self) -> Vec<OsString> {
         let mut line = self.plain();
-        line.arg("kill").flag_if(self.dialect != Dialect::Start, "--all");
-        line.arg(&self.id).arg("SIGKILL");
+        line.arg("kill").arg("--all").arg(&self.id).arg("SIGKILL");
         line.0
     }
 
-    /// Deletes the container, even if it runs where the dialect has a word for that.
+    /// Deletes the container, which must not run any more.
     #[must_use]
-    pub fn delete(&self, force: bool) -> Vec<OsString> {
+    pub fn delete(&self) -> Vec<OsString> {
         let mut line = self.plain();
-        line.arg("delete").flag_if(force && self.dialect == Dialect::Run, "--force").arg(&self.id);
+        line.arg("delete").arg(&self.id);
         line.0
     }
 
@@ -297,20 +297,14 @@ mod tests {
         assert_eq!(words(&argv), format!("{LOG} {expected} {PID}"));
     }
 
-    #[rstest]
-    #[case(Dialect::Start, false, "runc --root=/r delete c1")]
-    #[case(Dialect::Create, true, "runc --root=/r delete c1")]
-    #[case(Dialect::Run, false, "runc --root=/r delete c1")]
-    #[case(Dialect::Run, true, "runc --root=/r delete --force c1")]
-    fn deleting(#[case] dialect: Dialect, #[case] force: bool, #[case] expected: &str) {
-        assert_eq!(words(&runtime(dialect).delete(force)), expected);
+    #[test]
+    fn deleting() {
+        assert_eq!(words(&runtime(Dialect::Create).delete()), "runc --root=/r delete c1");
     }
 
-    #[rstest]
-    #[case(Dialect::Start, "runc --root=/r kill c1 SIGKILL")]
-    #[case(Dialect::Create, "runc --root=/r kill --all c1 SIGKILL")]
-    #[case(Dialect::Run, "runc --root=/r kill --all c1 SIGKILL")]
-    fn killing_all(#[case] dialect: Dialect, #[case] expected: &str) {
-        assert_eq!(words(&runtime(dialect).kill_all()), expected);
+    #[test]
+    fn killing_all() {
+        let argv = runtime(Dialect::Create).kill_all();
+        assert_eq!(words(&argv), "runc --root=/r kill --all c1 SIGKILL");
     }
 }

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +11,8 @@ use super::Owner;
 use crate::Error;
 use crate::host::{self, Errno, Fd, Host, OpenFlags, WindowSize};
 
+/// How long to wait for a descriptor when there is none to accept a connection with.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// Longest path of a socket (`unix(7)`).
 const SOCKET_PATH_MAX: usize = 107;
 
@@ -47,7 +50,14 @@ impl Pty {
     fn prepare<H: Host>(&mut self, host: &mut H, owner: Owner) -> host::Result<u32> {
         host.unlock_pty(self.master)?;
         let number = host.pty_number(self.master)?;
-        let slave = host.open_pty_peer(self.master)?;
+        let flags = OpenFlags::READ | OpenFlags::WRITE | OpenFlags::NOCTTY;
+        let slave = match host.open_pty_peer(self.master) {
+            // Before Linux 4.13 there is only the path.
+            Err(Errno::EINVAL | Errno::ENOTTY) => {
+                host.open(Path::new(&format!("/dev/pts/{number}")), flags, 0)?
+            }
+            slave => slave?,
+        };
         self.slave = Some(slave);
         owner.give(host, slave)?;
         host.fchmod(slave, 0o600)?;
@@ -92,6 +102,8 @@ pub struct ConsoleSocket {
     directory: PathBuf,
     listener: Fd,
     connections: Vec<Fd>,
+    /// No connection can be taken before then: there was no descriptor for it.
+    rests_until: Option<Duration>,
 }
 
 impl ConsoleSocket {
@@ -112,7 +124,8 @@ impl ConsoleSocket {
                 return Err(Error::system("socket", path.display(), errno));
             }
         };
-        let socket = ConsoleSocket { directory, listener, connections: Vec::new() };
+        let socket =
+            ConsoleSocket { directory, listener, connections: Vec::new(), rests_until: None };
         let listening = host
             .bind(listener, &path)
             .and_then(|()| host.listen(listener, 1))
@@ -134,15 +147,34 @@ impl ConsoleSocket {
 
     /// The descriptors whose readiness calls for [`ConsoleSocket::receive`].
     pub fn descriptors(&self) -> impl Iterator<Item = Fd> {
-        std::iter::once(self.listener).chain(self.connections.iter().copied())
+        let listener = Some(self.listener).filter(|_| self.rests_until.is_none());
+        listener.into_iter().chain(self.connections.iter().copied())
+    }
+
+    /// When [`ConsoleSocket::receive`] is called for though no descriptor is ready
+    /// ([`Host::now`]).
+    #[must_use]
+    pub fn due(&self) -> Option<Duration> {
+        self.rests_until
     }
 
     /// Takes the console, if it has come. Whoever connects and closes again changes nothing.
     pub fn receive<H: Host>(&mut self, host: &mut H) -> Option<Fd> {
-        while let Ok(connection) = host.accept(self.listener) {
-            match host.set_nonblocking(connection, true) {
-                Ok(()) => self.connections.push(connection),
-                Err(_) => host::close_all(host, [connection]),
+        self.rests_until = None;
+        loop {
+            match host.accept(self.listener) {
+                Ok(connection) => match host.set_nonblocking(connection, true) {
+                    Ok(()) => self.connections.push(connection),
+                    Err(_) => host::close_all(host, [connection]),
+                },
+                Err(Errno::EAGAIN) => break,
+                Err(Errno::EINTR | Errno::ECONNABORTED) => {}
+                // The connection stays where it is, and the listener ready: looking again at once
+                // would be all there is to do.
+                Err(_) => {
+                    self.rests_until = Some(host.now() + ACCEPT_RETRY);
+                    break;
+                }
             }
         }
         for connection in std::mem::take(&mut self.connections) {
@@ -171,7 +203,7 @@ impl ConsoleSocket {
 
     /// Closes the socket and removes it with its directory.
     pub fn close<H: Host>(self, host: &mut H) {
-        host::close_all(host, self.descriptors());
+        host::close_all(host, self.connections.iter().copied().chain([self.listener]));
         let _ = host.unlink(&self.path());
         let _ = host.rmdir(&self.directory);
     }

@@ -1,7 +1,7 @@
 //! The streams of one process: what the client gave, what the process got, and the relays between.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 use super::{ConsoleSocket, Input, Output, Pty, Relay};
 use crate::Error;
 use crate::host::{self, Fd, Host, OpenFlags, PollFd, WindowSize};
-use crate::oci::Console;
 
 /// Where the client wants a process's streams to go. An empty path is `/dev/null`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,37 +91,58 @@ impl Stdio {
         })
     }
 
-    /// Opens the client's paths, and prepares for a terminal: one made here, or with `env` a socket
-    /// for one that the runtime makes.
+    /// Opens the client's paths, and makes a terminal; gives the path of its slave.
     ///
     /// # Errors
     /// What could not be opened or made; nothing stays open.
-    pub fn with_console<H: Host>(
+    pub fn with_pty<H: Host>(
         host: &mut H,
         paths: &StreamPaths,
         owner: Owner,
-        socket: Option<&[OsString]>,
-    ) -> Result<(Stdio, Console), Error> {
-        let mut console = Console::None;
+    ) -> Result<(Stdio, PathBuf), Error> {
+        let mut slave = PathBuf::new();
         let stdio = Stdio::build(host, |stdio, host| {
-            stdio.open_ends(host, paths, false)?;
-            let null = Path::new("/dev/null");
-            let fd = host
-                .open(null, OpenFlags::READ | OpenFlags::WRITE, 0)
-                .map_err(|errno| Error::system("open", null.display(), errno))?;
-            stdio.child_ends = vec![fd; 3];
-            if let Some(env) = socket {
-                let socket = ConsoleSocket::listen(host, env)?;
-                console = Console::Socket(socket.path());
-                stdio.console_socket = Some(socket);
-            } else {
-                let (pty, path) = Pty::create(host, owner)?;
-                console = Console::Path(path);
-                stdio.attach(host, pty);
-            }
+            stdio.open_for_console(host, paths)?;
+            let (pty, path) = Pty::create(host, owner)?;
+            slave = path;
+            stdio.attach(host, pty);
             Ok(())
         })?;
-        Ok((stdio, console))
+        Ok((stdio, slave))
+    }
+
+    /// Opens the client's paths, and a socket for a terminal that the runtime makes; gives its path.
+    ///
+    /// # Errors
+    /// What could not be opened or made; nothing stays open.
+    pub fn with_console_socket<H: Host>(
+        host: &mut H,
+        paths: &StreamPaths,
+        env: &[OsString],
+    ) -> Result<(Stdio, PathBuf), Error> {
+        let mut path = PathBuf::new();
+        let stdio = Stdio::build(host, |stdio, host| {
+            stdio.open_for_console(host, paths)?;
+            let socket = ConsoleSocket::listen(host, env)?;
+            path = socket.path();
+            stdio.console_socket = Some(socket);
+            Ok(())
+        })?;
+        Ok((stdio, path))
+    }
+
+    fn open_for_console<H: Host>(
+        &mut self,
+        host: &mut H,
+        paths: &StreamPaths,
+    ) -> Result<(), Error> {
+        self.open_ends(host, paths, false)?;
+        let null = Path::new("/dev/null");
+        let fd = host
+            .open(null, OpenFlags::READ | OpenFlags::WRITE, 0)
+            .map_err(|errno| Error::system("open", null.display(), errno))?;
+        self.child_ends = vec![fd; 3];
+        Ok(())
     }
 
     fn build<H: Host>(
@@ -292,7 +312,8 @@ impl Stdio {
     /// When a relay wants a turn without being ready.
     #[must_use]
     pub fn due(&self) -> Option<Duration> {
-        self.relays().filter_map(Relay::due).min()
+        let resting = self.console_socket.as_ref().and_then(ConsoleSocket::due);
+        self.relays().filter_map(Relay::due).chain(resting).min()
     }
 
     /// Gives a turn to every relay that is ready or due, takes a console that has come, and says

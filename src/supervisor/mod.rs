@@ -59,7 +59,7 @@ pub struct Errand<R> {
     pub deadline: Option<Duration>,
 }
 
-impl<R: Copy> Supervisor<R> {
+impl<R: Copy + PartialEq> Supervisor<R> {
     /// Starts a child.
     ///
     /// # Errors
@@ -121,6 +121,13 @@ impl<R: Copy> Supervisor<R> {
             ended.push(Ended { role: child.role, pid: exit.pid, status: exit.status });
         }
         true
+    }
+
+    /// Kills the children of this role. Their ends are told as any other.
+    pub fn kill<H: Host>(&mut self, host: &mut H, role: R) {
+        for (pid, _) in self.children.iter().filter(|(_, child)| child.role == role) {
+            let _ = host.kill(*pid, Signal::KILL);
+        }
     }
 
     /// Reaps whoever has ended, tells of nobody, and says whether any child is left.

@@ -19,4 +19,5 @@ mod run;
 mod runc;
 mod stdio;
 mod support;
+mod surroundings;
 mod tty;

@@ -128,6 +128,13 @@ impl Flow {
         self.plan(|plan| change(&mut plan.processes[0]))
     }
 
+    /// So many times in a row the status cannot be written.
+    fn disk_full_for(mut self, times: u64) -> Flow {
+        let full = Fault::fail(Errno::ENOSPC).of(Call::Write).on("exitStatus.new");
+        self.faults.extend((0..times).map(|time| full.clone().after(time)));
+        self
+    }
+
     fn fault(mut self, fault: Fault) -> Flow {
         self.faults.push(fault);
         self
@@ -241,6 +248,16 @@ pub fn flows() -> Vec<Flow> {
             Expected::failed("open /w/init-stdout: no such file or directory"),
         )
         .init(|init| init.without = Some("stdout")),
+        guest("tty-no-descriptors", Dialect::Run, &["winsize"], Expected::ended(0, "91x37"))
+            .init(|init| (init.terminal, init.size) = (true, size))
+            .fault(Fault::fail(Errno::EMFILE).of(Call::Accept).by("containerd-shim")),
+        guest(
+            "disk-full-while-draining",
+            Dialect::Start,
+            &["fork-hold-stdout-ms", "9000", "exit", "6"],
+            Expected::ended(6, ""),
+        )
+        .disk_full_for(60),
         guest("disk-full", Dialect::Run, &["print", "x", "exit", "6"], Expected::ended(6, "x"))
             .fault(Fault::fail(Errno::ENOSPC).of(Call::Write).on("exitStatus.new")),
         guest(

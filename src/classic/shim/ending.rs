@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Order, Shim, Step};
+use super::{Order, Role, Shim, Step};
 use crate::Error;
 use crate::classic::log::Level;
 use crate::files::write_atomically;
@@ -32,41 +32,44 @@ impl Shim {
         let steps = [
             kill_all.then_some(Step::KillAll),
             Some(Step::Drain),
-            (!self.is_exec).then_some(Step::Delete { force: false }),
+            (!self.is_exec).then_some(Step::Delete),
             Some(Step::WriteStatus),
         ];
         self.steps.extend(steps.into_iter().flatten());
     }
 
-    pub(super) fn fail<H: Host>(&mut self, host: &mut H, error: &Error) {
-        if self.stage == Stage::Starting {
+    /// The process cannot be made, for a reason that is ours to tell. A runtime that is still at it
+    /// is killed first; cleaning up after it begins when it has ended.
+    pub(super) fn fail<H: Host>(&mut self, host: &mut H, error: Error) {
+        if self.stage != Stage::Starting {
+            return;
+        }
+        if self.making {
+            self.making_failed.get_or_insert(error);
+            self.supervisor.kill(host, Role::Runtime(Order::Make));
+        } else {
             self.log.write(host, Level::Error, &error.to_string());
             self.exit_code = 1;
             self.not_started(host);
         }
     }
 
-    /// There is no process to see through. What the runtime may have left of one is removed.
+    /// There is no process to see through. What the runtime has left of one is our child, and is
+    /// killed; the container's name alone says nothing, it may be another's.
     pub(super) fn not_started<H: Host>(&mut self, host: &mut H) {
         self.change(host, Change::FailedToStart);
         self.stdio.close_child_ends(host);
         self.stdio.process_ended(host);
         self.stdio.end_output_when_empty();
         self.drain_deadline = Some(host.now() + FAILED_START_DRAIN);
-        let something_lives = self.supervisor.has_living_children(host);
-        if self.is_exec && something_lives {
+        if self.supervisor.has_living_children(host) {
             self.supervisor.kill_strangers(host);
+            self.delete_tries = DELETE_TRIES;
         }
-        let steps: &[Step] = match self.runtime.dialect {
-            _ if self.is_exec || self.program.is_none() => &[Step::Drain],
-            Dialect::Run if something_lives => &[Step::Delete { force: true }, Step::Drain],
-            Dialect::Start | Dialect::Create if something_lives => {
-                self.delete_tries = DELETE_TRIES;
-                &[Step::KillAll, Step::Delete { force: false }, Step::Drain]
-            }
-            _ => &[Step::Drain, Step::Delete { force: false }],
-        };
-        self.steps.extend(steps);
+        self.steps.push_back(Step::Drain);
+        if !self.is_exec && self.program.is_some() {
+            self.steps.push_back(Step::Delete);
+        }
     }
 
     /// A container that was killed a moment ago may not have ended yet.
@@ -74,7 +77,7 @@ impl Shim {
         if self.delete_tries > 0 {
             self.delete_tries -= 1;
             self.delete_retry = Some(host.now() + DELETE_RETRY);
-            self.steps.push_front(Step::Delete { force: false });
+            self.steps.push_front(Step::Delete);
         }
     }
 
@@ -98,8 +101,8 @@ impl Shim {
             self.steps.pop_front();
             match step {
                 Step::KillAll => self.order(host, Order::KillAll, self.runtime.kill_all()),
-                Step::Delete { force } => {
-                    self.order(host, Order::Delete, self.runtime.delete(force));
+                Step::Delete => {
+                    self.order(host, Order::Delete, self.runtime.delete());
                 }
                 Step::Drain => self.close_stdio(host),
                 Step::WriteStatus => {}
@@ -115,9 +118,14 @@ impl Shim {
         };
         match step {
             Step::KillAll => true,
-            Step::Delete { .. } => self.delete_retry.is_none(),
+            Step::Delete => self.delete_retry.is_none(),
             Step::Drain => self.stdio.output_ended() || passed(host, self.drain_deadline),
-            Step::WriteStatus => self.status_written || passed(host, self.status_deadline),
+            Step::WriteStatus => {
+                if self.status_deadline.is_none() {
+                    self.status_deadline = Some(host.now() + STATUS_PATIENCE);
+                }
+                self.status_settled
+            }
         }
     }
 
@@ -128,8 +136,11 @@ impl Shim {
             let warning = format!("{stream}: {count} bytes were never read and are lost");
             self.log.write(host, Level::Warn, &warning);
         }
-        if !ended && self.status.is_some() {
-            let warning = "output was still open at the end of WAVETANK_DRAIN_TIMEOUT";
+        if !ended {
+            let warning = match self.status {
+                Some(_) => "output was still open at the end of WAVETANK_DRAIN_TIMEOUT",
+                None => "the runtime's output could not be carried to its end",
+            };
             self.log.write(host, Level::Warn, warning);
         }
     }
@@ -139,23 +150,21 @@ impl Shim {
         let Some(status) = self.status else { return };
         let text = status.number().to_string();
         match write_atomically(host, Path::new("exitStatus"), text.as_bytes()) {
-            Ok(()) => self.status_written = true,
-            Err(error) => {
-                let deadline = *self.status_deadline.get_or_insert(now + STATUS_PATIENCE);
-                if now < deadline {
-                    self.status_retry = Some(now + STATUS_RETRY);
-                } else {
-                    self.log.write(host, Level::Error, &error.to_string());
-                    self.exit_code = 1;
-                }
+            Ok(()) => self.status_settled = true,
+            Err(error) if self.status_deadline.is_some_and(|deadline| deadline <= now) => {
+                self.log.write(host, Level::Error, &error.to_string());
+                self.exit_code = 1;
+                self.status_settled = true;
             }
+            // As long as there is something else to do, there is time for the disk to get room.
+            Err(_) => self.status_retry = Some(now + STATUS_RETRY),
         }
     }
 
     /// Closes everything, the exit fifo last.
     pub(super) fn close<H: Host>(&mut self, host: &mut H) {
         self.stdio.close(host);
-        close_all(host, self.control_fifo.take().into_iter().chain([self.signals]));
+        close_all(host, self.control_fifo.take().into_iter().chain([self.signals, self.null]));
         self.log.close(host);
         close_all(host, [self.exit]);
     }

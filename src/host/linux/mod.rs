@@ -38,6 +38,14 @@ impl LinuxHost {
     pub fn new() -> LinuxHost {
         LinuxHost::default()
     }
+
+    /// Closes every descriptor but 0, 1 and 2: whoever started us may have left some open, and
+    /// others may wait for their end. To be called before anything was opened.
+    pub fn close_inherited() {
+        // SAFETY: nobody in this program has any of these descriptors yet. Before Linux 5.9 there
+        // is no such call, and they stay.
+        unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_int::MAX, 0) };
+    }
 }
 
 fn errno(error: nix::Error) -> Errno {
@@ -221,6 +229,9 @@ impl Host for LinuxHost {
     }
 
     fn signals(&mut self, signals: &[Signal]) -> Result<Fd> {
+        // A signal that our parent had ignored would never come, and an ignored SIGCHLD would even
+        // have the kernel reap our children itself (wait4(2)).
+        signals.iter().for_each(|signal| spawn::set_default(*signal));
         let set = spawn::signal_set(signals);
         // SAFETY: the set is initialised; nobody asks for the old mask.
         checked(unsafe {

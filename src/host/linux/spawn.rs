@@ -31,6 +31,15 @@ pub(super) fn signal_set(signals: &[Signal]) -> libc::sigset_t {
     }
 }
 
+/// Gives a signal its default disposition; one that cannot have another needs none.
+pub(super) fn set_default(signal: Signal) {
+    // SAFETY: a zeroed sigaction is SIG_DFL with an empty mask.
+    unsafe {
+        let default: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(signal.0, &raw const default, ptr::null_mut());
+    }
+}
+
 /// A command laid out as `execve(2)` wants it, so that the child need not allocate.
 struct Prepared {
     program: CString,
@@ -147,11 +156,13 @@ extern "C" fn child(argument: *mut c_void) -> c_int {
 unsafe fn become_program(prepared: &mut Prepared) -> SpawnError {
     // SAFETY: plain system calls on numbers and on the strings that `prepared` owns.
     unsafe {
-        if prepared.parent_death_signal != 0
-            && (libc::prctl(libc::PR_SET_PDEATHSIG, prepared.parent_death_signal) == -1
-                || libc::getppid() != prepared.parent)
-        {
-            return failed(SpawnStep::Prepare);
+        if prepared.parent_death_signal != 0 {
+            if libc::prctl(libc::PR_SET_PDEATHSIG, prepared.parent_death_signal) == -1 {
+                return failed(SpawnStep::Prepare);
+            }
+            if libc::getppid() != prepared.parent {
+                return SpawnError { step: SpawnStep::Prepare, errno: Errno::ESRCH };
+            }
         }
         if let Err(errno) = place_descriptors(&mut prepared.fds) {
             return SpawnError { step: SpawnStep::Prepare, errno };
@@ -214,13 +225,9 @@ unsafe fn place_descriptors(fds: &mut [c_int]) -> Result<(), Errno> {
 /// # Safety
 /// Changes the signal handling of the calling process.
 unsafe fn clean_signals() {
-    // SAFETY: a zeroed sigaction is SIG_DFL with an empty mask. Signals that cannot be changed
-    // (KILL, STOP, the C library's own) answer EINVAL and need no change.
+    (1..=libc::SIGRTMAX()).map(Signal).for_each(set_default);
+    // SAFETY: the set is initialised; nobody asks for the old mask.
     unsafe {
-        let default: libc::sigaction = std::mem::zeroed();
-        for signal in 1..=libc::SIGRTMAX() {
-            libc::sigaction(signal, &raw const default, ptr::null_mut());
-        }
         let none = signal_set(&[]);
         libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut());
     }
