@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use wavetank::host::{Errno, FileKind, Host};
+use wavetank::host::{self, Errno, FileKind, Host};
 
 use crate::error::{Error, Result};
 
@@ -17,10 +17,8 @@ pub(crate) fn variable<H: Host>(host: &mut H, name: &str) -> Option<OsString> {
 }
 
 fn value_in(environment: &[OsString], name: &str) -> Option<OsString> {
-    environment.iter().find_map(|variable| {
-        let value = variable.as_bytes().strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
-        (!value.is_empty()).then(|| OsStr::from_bytes(value).to_owned())
-    })
+    let value = host::variable(environment, name).filter(|value| !value.is_empty());
+    value.map(OsStr::to_owned)
 }
 
 /// Finds the file of a program as `execvp(3)` does: in the `PATH` that it will have, or else ours.

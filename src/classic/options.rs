@@ -1,12 +1,12 @@
 //! What the environment may change; without any of it the shim does as containerd 0.2.9's did.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
+use std::ffi::{OsStr, OsString};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
+use crate::host::variable;
 use crate::oci::Dialect;
 
 /// Options, each an environment variable.
@@ -33,10 +33,8 @@ impl Options {
     /// The first variable whose value means nothing.
     pub fn from_env(env: &[OsString]) -> Result<Options, Error> {
         let value = |name: &str| {
-            let prefix = format!("{name}=");
-            let value =
-                env.iter().find_map(|entry| entry.as_bytes().strip_prefix(prefix.as_bytes()));
-            value.filter(|value| !value.is_empty()).map(String::from_utf8_lossy)
+            let value = variable(env, name).filter(|value| !value.is_empty());
+            value.map(OsStr::to_string_lossy)
         };
         let duration = |name| {
             let read = |text: std::borrow::Cow<'_, str>| {

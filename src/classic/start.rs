@@ -10,7 +10,7 @@ use crate::Error;
 use crate::files::read_file;
 use crate::host::{Fd, FileKind, Host, OpenFlags, Signal};
 use crate::oci::{Checkpoint, Console, Dialect, Runtime};
-use crate::stdio::Stdio;
+use crate::stdio::{Stdio, open_null};
 
 /// The environment and the arguments of a process are bounded by the kernel to 6 MiB (`execve(2)`);
 /// a larger `process.json` is none.
@@ -87,10 +87,7 @@ fn open_all<H: Host>(
         .map_err(|errno| Error::system("prctl", "PR_SET_CHILD_SUBREAPER", errno))?;
     let exit = open_fifo(host, "exit")?;
     let control = open_fifo(host, "control")?;
-    let null = Path::new("/dev/null");
-    let null = host
-        .open(null, OpenFlags::READ | OpenFlags::WRITE, 0)
-        .map_err(|errno| Error::system("open", null.display(), errno))?;
+    let null = open_null(host)?;
     let env = host.environment();
     let options = Options::from_env(&env)?;
     let process = read_process_file(host)?;

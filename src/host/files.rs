@@ -1,5 +1,7 @@
 //! The few compositions of calls that everyone needs.
 
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::{Errno, Fd, Host, Result};
@@ -49,6 +51,16 @@ pub fn write_all<H: Host>(host: &mut H, fd: Fd, mut bytes: &[u8]) -> Result<()> 
         }
     }
     Ok(())
+}
+
+/// The value of a variable in an environment of `NAME=value` entries, as [`Host::environment`] gives
+/// it; of several of that name the first (`getenv(3)`).
+#[must_use]
+pub fn variable<'a>(env: &'a [OsString], name: &str) -> Option<&'a OsStr> {
+    let value = |entry: &'a OsString| {
+        entry.as_bytes().strip_prefix(name.as_bytes())?.strip_prefix(b"=").map(OsStr::from_bytes)
+    };
+    env.iter().find_map(value)
 }
 
 /// Closes descriptors that are done with. What `close(2)` still has to say then is of no use to

@@ -1,8 +1,7 @@
 //! A host that writes down what passes through it.
 
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use super::call::{Text, plain_calls};
 use super::trace::{Header, Line, Outcome, Redaction, VERSION, mask_env_lists};
 use super::{
     Call, Command, Errno, Exit, Fd, FileStat, Host, OpenFlags, Pid, Pipe, PollFd, Received, Result,
-    Signal, SpawnError, Termios, WaitFor, WindowSize, write_all,
+    Signal, SpawnError, Termios, WaitFor, WindowSize, variable, write_all,
 };
 
 /// Passes every call on to the host within, and writes call and result to a trace file through
@@ -49,13 +48,7 @@ pub fn recording<H: Host>(
     args: &[OsString],
 ) -> std::result::Result<Option<Recorder<H>>, String> {
     let env = host.environment();
-    let value = |name: &str| {
-        let of_that_name = |entry: &OsString| {
-            let value = entry.as_bytes().strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
-            (!value.is_empty()).then(|| OsStr::from_bytes(value).to_owned())
-        };
-        env.iter().find_map(of_that_name)
-    };
+    let value = |name| variable(&env, name).filter(|value| !value.is_empty());
     let Some(file) = value("WAVETANK_RECORD") else { return Ok(None) };
     let words = value("WAVETANK_RECORD_REDACT").unwrap_or_default();
     let redaction = Redaction::parse(&words.to_string_lossy())

@@ -8,7 +8,7 @@ mod pump;
 mod session;
 mod state_dir;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -17,7 +17,7 @@ pub use state_dir::{ProcessSpec, StateDir};
 
 use crate::Error;
 use crate::files::{read_file, remove_all};
-use crate::host::{self, Fd, Host, write_all};
+use crate::host::{self, Fd, Host, variable, write_all};
 use crate::stdio::StreamPaths;
 
 /// Exit code when the container could not be run at all, as docker's.
@@ -66,12 +66,8 @@ fn try_run<H: Host>(host: &mut H, options: &RunOptions) -> Result<i32, Error> {
 
 /// Where a directory may be that lives as long as the container.
 fn parent_directory(env: &[OsString]) -> PathBuf {
-    let value = |name: &str| {
-        let entries = env.iter().filter_map(|entry| entry.to_str());
-        let mut values = entries.filter_map(|entry| entry.strip_prefix(name)?.strip_prefix('='));
-        values.find(|value| !value.is_empty()).map(PathBuf::from)
-    };
-    value("TMPDIR").unwrap_or_else(|| PathBuf::from("/tmp"))
+    let value = variable(env, "TMPDIR").and_then(OsStr::to_str).filter(|value| !value.is_empty());
+    PathBuf::from(value.unwrap_or("/tmp"))
 }
 
 /// What the shim is to do, and whether the process has a terminal.

@@ -14,6 +14,7 @@ use crate::host::{
     close_all,
 };
 use crate::oci::{find_program, parse_pid};
+use crate::stdio::open_null;
 
 /// Signals that are passed on to the container's process.
 const PASSED_ON: [Signal; 6] =
@@ -275,8 +276,7 @@ impl Session {
     /// What a shim that did not come to its end may have left in the runtime's care.
     fn delete_container<H: Host>(&self, host: &mut H, spec: &ProcessSpec, env: &[OsString]) {
         let Some(program) = find_program(host, Path::new(&spec.runtime), env) else { return };
-        let flags = OpenFlags::READ | OpenFlags::WRITE;
-        let Ok(null) = host.open(Path::new("/dev/null"), flags, 0) else { return };
+        let Ok(null) = open_null(host) else { return };
         let mut argv: Vec<OsString> = vec![(&spec.runtime).into()];
         argv.extend(spec.runtime_args.iter().map(OsString::from));
         argv.extend(["delete", "--force", &spec.container].map(OsString::from));

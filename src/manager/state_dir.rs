@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::Error;
 use crate::host::{Command, Errno, Fd, Host, Lead, OpenFlags, Pid, close_all, write_all};
-use crate::stdio::StreamPaths;
+use crate::stdio::{StreamPaths, open_null};
 
 /// What a shim is told.
 #[derive(Clone, Debug, PartialEq)]
@@ -99,10 +99,7 @@ impl StateDir {
         spec: &ProcessSpec,
         env: &[OsString],
     ) -> Result<Pid, Error> {
-        let null = Path::new("/dev/null");
-        let null = host
-            .open(null, OpenFlags::READ | OpenFlags::WRITE, 0)
-            .map_err(|errno| Error::system("open", null.display(), errno))?;
+        let null = open_null(host)?;
         let command = Command {
             program: spec.shim.clone(),
             argv: vec![

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use crate::host::{FileKind, Host};
+use crate::host::{FileKind, Host, variable};
 
 /// The file that `name` stands for: itself if it has a slash in it, otherwise the first executable
 /// file of that name in the directories of `PATH` (an empty one is the working directory). `None`
@@ -13,7 +13,7 @@ pub fn find_program<H: Host>(host: &mut H, name: &Path, env: &[OsString]) -> Opt
     if name.as_os_str().as_bytes().contains(&b'/') {
         return Some(name.to_owned());
     }
-    let path = env.iter().find_map(|entry| entry.as_bytes().strip_prefix(b"PATH="))?;
+    let path = variable(env, "PATH")?.as_bytes();
     path.split(|byte| *byte == b':')
         .map(|directory| Path::new(std::ffi::OsStr::from_bytes(directory)))
         .map(|directory| if directory == "" { Path::new(".") } else { directory }.join(name))

@@ -1,7 +1,6 @@
 //! Terminals: made here and named to the runtime, or made by the runtime and sent here.
 
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Owner;
 use crate::Error;
-use crate::host::{self, Errno, Fd, Host, OpenFlags, WindowSize};
+use crate::host::{self, Errno, Fd, Host, OpenFlags, WindowSize, variable};
 
 /// How long to wait for a descriptor when there is none to accept a connection with.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
@@ -212,11 +211,7 @@ impl ConsoleSocket {
 fn temp_dir(env: &[OsString]) -> PathBuf {
     // "/pty", twenty digits, "/pty.sock"
     let room = SOCKET_PATH_MAX - 4 - 20 - 9;
-    env.iter()
-        .find_map(|entry| entry.as_bytes().strip_prefix(b"TMPDIR="))
+    variable(env, "TMPDIR")
         .filter(|value| !value.is_empty() && value.len() <= room)
-        .map_or_else(
-            || PathBuf::from("/tmp"),
-            |value| PathBuf::from(std::ffi::OsStr::from_bytes(value)),
-        )
+        .map_or_else(|| PathBuf::from("/tmp"), PathBuf::from)
 }

@@ -8,6 +8,16 @@ use serde::{Deserialize, Serialize};
 use crate::Error;
 use crate::host::{Errno, Fd, FileKind, Host, OpenFlags, PollFd, Ready, close_all};
 
+/// Opens `/dev/null` to read and write: streams for a program that is to have none.
+///
+/// # Errors
+/// What `open(2)` gives.
+pub fn open_null<H: Host>(host: &mut H) -> Result<Fd, Error> {
+    let null = Path::new("/dev/null");
+    host.open(null, OpenFlags::READ | OpenFlags::WRITE, 0)
+        .map_err(|errno| Error::system("open", null.display(), errno))
+}
+
 /// Where a process's input comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Input {

@@ -7,6 +7,6 @@ mod relay;
 mod streams;
 
 pub use console::{ConsoleSocket, Pty};
-pub use endpoint::{Input, Output};
+pub use endpoint::{Input, Output, open_null};
 pub use relay::{Relay, Trouble};
 pub use streams::{Owner, Stdio, StreamPaths};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ConsoleSocket, Input, Output, Pty, Relay};
+use super::{ConsoleSocket, Input, Output, Pty, Relay, open_null};
 use crate::Error;
 use crate::host::{self, Fd, Host, OpenFlags, PollFd, WindowSize};
 
@@ -137,11 +137,7 @@ impl Stdio {
         paths: &StreamPaths,
     ) -> Result<(), Error> {
         self.open_ends(host, paths, false)?;
-        let null = Path::new("/dev/null");
-        let fd = host
-            .open(null, OpenFlags::READ | OpenFlags::WRITE, 0)
-            .map_err(|errno| Error::system("open", null.display(), errno))?;
-        self.child_ends = vec![fd; 3];
+        self.child_ends = vec![open_null(host)?; 3];
         Ok(())
     }
 
