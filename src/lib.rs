@@ -10,6 +10,8 @@ pub mod oci;
 pub mod process;
 pub mod stdio;
 pub mod supervisor;
+pub mod task;
+pub mod ttrpc;
 
 mod error;
 mod json;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use wavetank::host::{
-    Command, Exit, Fd, FileStat, Host, OpenFlags, Pid, Pipe, PollFd, Received, Result, Signal,
-    SpawnError, Termios, WaitFor, WindowSize,
+    Command, Errno, Exit, Fd, FileStat, Host, MountFlags, OpenFlags, Peer, Pid, Pipe, PollFd,
+    Received, Result, Signal, SpawnError, Termios, User, WaitFor, WindowSize,
 };
 
 use crate::call::Call;
@@ -404,5 +404,56 @@ impl Host for SimHost<'_> {
 
     fn random(&mut self) -> u64 {
         self.kernel.borrow_mut().random()
+    }
+
+    fn read_at(&mut self, _fd: Fd, _offset: u64, _buffer: &mut [u8]) -> Result<usize> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn memory_file(&mut self) -> Result<Fd> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn event_counter(&mut self) -> Result<Fd> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn mount(
+        &mut self,
+        _source: &Path,
+        _target: &Path,
+        _kind: &str,
+        _flags: MountFlags,
+        _data: &str,
+    ) -> Result<()> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn unmount(&mut self, _target: &Path, _detach: bool) -> Result<()> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn parent(&mut self) -> Pid {
+        Pid(1)
+    }
+
+    fn user(&mut self) -> User {
+        User::default()
+    }
+
+    fn share_core(&mut self) -> Result<()> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn peer(&mut self, _socket: Fd) -> Result<Peer> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn socket_path(&mut self, _socket: Fd) -> Result<PathBuf> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn change_dir(&mut self, _path: &Path) -> Result<()> {
+        Err(Errno::ENOSYS)
     }
 }

@@ -7,7 +7,7 @@ use wavetank::classic;
 use wavetank::host::{LinuxHost, recording};
 
 fn main() {
-    LinuxHost::close_inherited();
+    LinuxHost::close_inherited(3);
     let argv: Vec<OsString> = std::env::args_os().collect();
     let code = match recording(LinuxHost::new(), "containerd-shim", argv.get(1..).unwrap_or(&[])) {
         Ok(Some(mut recorder)) => classic::main(&mut recorder, &argv),

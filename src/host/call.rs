@@ -9,7 +9,8 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::{
-    Command, Fd, Lead, OpenFlags, Pid, PollFd, Ready, Signal, Termios, WaitFor, WindowSize,
+    Command, Fd, Lead, MountFlags, OpenFlags, Pid, PollFd, Ready, Signal, Termios, WaitFor,
+    WindowSize,
 };
 
 /// Bytes in a form that is readable, and gives every byte back: UTF-8 stays, `\` is `\\`, and what
@@ -127,8 +128,13 @@ pub enum Call {
     Rmdir { path: Text },
     Mkfifo { path: Text, mode: u32 },
     Symlink { target: Text, path: Text },
+    ReadAt { fd: Fd, offset: u64, len: usize },
+    MemoryFile,
+    EventCounter,
     Readlink { path: Text },
     List { path: Text },
+    Mount { source: Text, target: Text, kind: String, flags: MountFlags, data: String },
+    Unmount { target: Text, detach: bool },
     UnlockPty { master: Fd },
     PtyNumber { master: Fd },
     OpenPtyPeer { master: Fd },
@@ -141,6 +147,9 @@ pub enum Call {
     Wait { target: WaitFor, block: bool },
     Kill { pid: Pid, signal: Signal },
     Pid,
+    Parent,
+    User,
+    ShareCore,
     BecomeSubreaper,
     Signals { signals: Vec<Signal> },
     ReadSignal { fd: Fd },
@@ -154,7 +163,10 @@ pub enum Call {
     Connect { socket: Fd, path: Text },
     Send { socket: Fd, bytes: Text, fds: Vec<Fd> },
     Receive { socket: Fd, len: usize },
+    Peer { socket: Fd },
+    SocketPath { socket: Fd },
     CurrentDir,
+    ChangeDir { path: Text },
     Environment,
     Random,
 }
@@ -218,6 +230,19 @@ macro_rules! plain_calls {
             mkfifo(path: &Path, mode: u32) -> () = Call::Mkfifo { path: path.into(), mode };
             symlink(target: &Path, path: &Path) -> () =
                 Call::Symlink { target: target.into(), path: path.into() };
+            event_counter() -> Fd = Call::EventCounter;
+            mount(source: &Path, target: &Path, kind: &str, flags: MountFlags, data: &str) -> () =
+                Call::Mount {
+                    source: source.into(),
+                    target: target.into(),
+                    kind: kind.to_owned(),
+                    flags,
+                    data: data.to_owned(),
+                };
+            unmount(target: &Path, detach: bool) -> () = Call::Unmount { target: target.into(), detach };
+            share_core() -> () = Call::ShareCore;
+            peer(socket: Fd) -> Peer = Call::Peer { socket };
+            change_dir(path: &Path) -> () = Call::ChangeDir { path: path.into() };
             unlock_pty(master: Fd) -> () = Call::UnlockPty { master };
             pty_number(master: Fd) -> u32 = Call::PtyNumber { master };
             window_size(terminal: Fd) -> WindowSize = Call::WindowSize { terminal };

@@ -26,8 +26,9 @@ pub use record::{Recorder, recording};
 pub use replay::{Divergence, Replayer};
 pub use trace::{Header, Line, Outcome, Redaction, TraceError};
 pub use types::{
-    Command, Exit, ExitStatus, Fd, FileKind, FileStat, Lead, OpenFlags, Pid, Pipe, PollFd, Ready,
-    Received, Signal, SpawnError, SpawnStep, Termios, WaitFor, WindowSize,
+    Command, Exit, ExitStatus, Fd, FileKind, FileStat, Lead, MountFlags, OpenFlags, Peer, Pid,
+    Pipe, PollFd, Ready, Received, Signal, SpawnError, SpawnStep, Termios, User, WaitFor,
+    WindowSize,
 };
 
 /// What a call of the host gives: its value, or the error number that Linux would set.
@@ -142,6 +143,23 @@ pub trait Host {
     /// `EACCES` `EDQUOT` `EEXIST` `ENOENT` `ENOSPC` `ENOTDIR` `EROFS`
     fn symlink(&mut self, target: &Path, path: &Path) -> Result<()>;
 
+    /// `pread(2)`: as [`Host::read`], from the given offset, wherever the descriptor stands.
+    ///
+    /// `EBADF` `EINTR` `EINVAL` `EIO` `EISDIR` `ENODEV` (a file of a cgroup that was removed)
+    /// `EOPNOTSUPP` `ESPIPE`
+    fn read_at(&mut self, fd: Fd, offset: u64, buffer: &mut [u8]) -> Result<usize>;
+
+    /// `memfd_create(2)`: an empty file without a name, to read and write.
+    ///
+    /// `EMFILE` `ENFILE` `ENOMEM` `ENOSYS` (before Linux 3.17)
+    fn memory_file(&mut self) -> Result<Fd>;
+
+    /// `eventfd(2)`: a counter, `NONBLOCK`, that is readable while it is not 0; a read gives its
+    /// eight bytes and sets it to 0.
+    ///
+    /// `EMFILE` `ENFILE` `ENODEV` `ENOMEM`
+    fn event_counter(&mut self) -> Result<Fd>;
+
     /// `readlink(2)`.
     ///
     /// `EACCES` `EINVAL` (not a link) `ENOENT` `ENOTDIR`
@@ -151,6 +169,28 @@ pub trait Host {
     ///
     /// `EACCES` `EMFILE` `ENOENT` `ENOTDIR`
     fn list(&mut self, path: &Path) -> Result<Vec<OsString>>;
+
+    // ---- mounts ------------------------------------------------------------------------------
+
+    /// `mount(2)`. An empty `source` or `kind` is none; `data` is handed to the file system.
+    ///
+    /// `EACCES` `EBUSY` `EINVAL` `ELOOP` `EMFILE` `ENAMETOOLONG` `ENODEV` `ENOENT` `ENOMEM` `ENOTBLK`
+    /// `ENOTDIR` `ENXIO` `EPERM` `EROFS`
+    fn mount(
+        &mut self,
+        source: &Path,
+        target: &Path,
+        kind: &str,
+        flags: MountFlags,
+        data: &str,
+    ) -> Result<()>;
+
+    /// `umount2(2)` with `UMOUNT_NOFOLLOW`; with `detach` also `MNT_DETACH`: the mount is out of
+    /// sight at once, and gone with its last user.
+    ///
+    /// `EBUSY` (in use, and not `detach`) `EINVAL` (not a mount) `ENAMETOOLONG` `ENOENT` `ENOMEM`
+    /// `ENOTDIR` `EPERM`
+    fn unmount(&mut self, target: &Path, detach: bool) -> Result<()>;
 
     // ---- terminals ---------------------------------------------------------------------------
 
@@ -219,6 +259,18 @@ pub trait Host {
 
     /// `getpid(2)`.
     fn pid(&mut self) -> Pid;
+
+    /// `getppid(2)`: who started us, or who took us over when that one ended.
+    fn parent(&mut self) -> Pid;
+
+    /// `geteuid(2)` and `getegid(2)`.
+    fn user(&mut self) -> User;
+
+    /// `PR_SCHED_CORE_CREATE` of `prctl(2)` for our process group: from now on only processes that
+    /// are started by it share a core with it.
+    ///
+    /// `EINVAL` `ENODEV` (no processor here needs it) `EPERM`
+    fn share_core(&mut self) -> Result<()>;
 
     /// `PR_SET_CHILD_SUBREAPER` of `prctl(2)`: children of dead descendants become ours.
     ///
@@ -290,12 +342,27 @@ pub trait Host {
     /// `EAGAIN` `EBADF` `ECONNRESET` `EINTR` `ENOTCONN`
     fn receive(&mut self, socket: Fd, buffer: &mut [u8]) -> Result<Received>;
 
+    /// `SO_PEERCRED` of `unix(7)`: who made the connection.
+    ///
+    /// `EBADF` `ENOTSOCK`
+    fn peer(&mut self, socket: Fd) -> Result<Peer>;
+
+    /// `getsockname(2)`: the path that a socket was bound to; empty for one that was not.
+    ///
+    /// `EBADF` `ENOTSOCK`
+    fn socket_path(&mut self, socket: Fd) -> Result<PathBuf>;
+
     // ---- surroundings ------------------------------------------------------------------------
 
     /// `getcwd(2)`.
     ///
     /// `EACCES` `ENOENT` (the directory was removed)
     fn current_dir(&mut self) -> Result<PathBuf>;
+
+    /// `chdir(2)`.
+    ///
+    /// `EACCES` `ELOOP` `ENAMETOOLONG` `ENOENT` `ENOTDIR`
+    fn change_dir(&mut self, path: &Path) -> Result<()>;
 
     /// `environ(7)`: our environment, as `NAME=value`.
     fn environment(&mut self) -> Vec<OsString>;

@@ -11,8 +11,8 @@ use serde_json::Value;
 use super::call::{Text, plain_calls};
 use super::trace::{Header, Line, Outcome, Redaction, VERSION, mask_env_lists};
 use super::{
-    Call, Command, Errno, Exit, Fd, FileStat, Host, OpenFlags, Pid, Pipe, PollFd, Received, Result,
-    Signal, SpawnError, Termios, WaitFor, WindowSize, variable, write_all,
+    Call, Command, Errno, Exit, Fd, FileStat, Host, MountFlags, OpenFlags, Peer, Pid, Pipe, PollFd,
+    Received, Result, Signal, SpawnError, Termios, User, WaitFor, WindowSize, variable, write_all,
 };
 
 /// Passes every call on to the host within, and writes call and result to a trace file through
@@ -183,6 +183,21 @@ impl<H: Host> Host for Recorder<H> {
         self.note(call, result)
     }
 
+    fn read_at(&mut self, fd: Fd, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+        let result = self.host.read_at(fd, offset, buffer);
+        let told = result.map(|count| self.told(fd, &buffer[..count]));
+        let call = Call::ReadAt { fd, offset, len: buffer.len() };
+        self.note(call, told).and(result)
+    }
+
+    fn memory_file(&mut self) -> Result<Fd> {
+        let result = self.host.memory_file();
+        if let Ok(fd) = result {
+            self.remember(fd, None);
+        }
+        self.note(Call::MemoryFile, result)
+    }
+
     fn pipe(&mut self, flags: OpenFlags) -> Result<Pipe> {
         let result = self.host.pipe(flags);
         if let Ok(pipe) = result {
@@ -233,6 +248,24 @@ impl<H: Host> Host for Recorder<H> {
         let value = self.host.pid();
         self.append(&Line { call: Call::Pid, outcome: Outcome::Ok(value.0.into()) });
         value
+    }
+
+    fn parent(&mut self) -> Pid {
+        let value = self.host.parent();
+        self.append(&Line { call: Call::Parent, outcome: Outcome::Ok(value.0.into()) });
+        value
+    }
+
+    fn user(&mut self) -> User {
+        let value = self.host.user();
+        let _ = self.note(Call::User, Ok(value));
+        value
+    }
+
+    fn socket_path(&mut self, socket: Fd) -> Result<PathBuf> {
+        let result = self.host.socket_path(socket);
+        let told = result.as_deref().map(Text::from).map_err(|errno| *errno);
+        self.note(Call::SocketPath { socket }, told).and(result)
     }
 
     fn poll(&mut self, fds: &mut [PollFd], timeout: Option<Duration>) -> Result<usize> {

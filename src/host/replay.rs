@@ -12,8 +12,8 @@ use serde::de::DeserializeOwned;
 use super::call::{Text, plain_calls};
 use super::trace::{self, Header, Line, Outcome, TraceError};
 use super::{
-    Call, Command, Errno, Exit, Fd, FileStat, Host, OpenFlags, Pid, Pipe, PollFd, Ready, Received,
-    Result, Signal, SpawnError, SpawnStep, Termios, WaitFor, WindowSize,
+    Call, Command, Errno, Exit, Fd, FileStat, Host, MountFlags, OpenFlags, Peer, Pid, Pipe, PollFd,
+    Ready, Received, Result, Signal, SpawnError, SpawnStep, Termios, User, WaitFor, WindowSize,
 };
 
 /// Answers every call from a trace. After the first call that is not the recorded one, every
@@ -171,12 +171,19 @@ impl Host for Replayer {
         close(fd: Fd) -> () = Call::Close { fd };
         write(fd: Fd, bytes: &[u8]) -> usize = Call::Write { fd, bytes: bytes.into() };
         pipe(flags: OpenFlags) -> Pipe = Call::Pipe { flags };
+        memory_file() -> Fd = Call::MemoryFile;
         open_pty_peer(master: Fd) -> Fd = Call::OpenPtyPeer { master };
         send(socket: Fd, bytes: &[u8], fds: &[Fd]) -> usize = Call::Send { socket, bytes: bytes.into(), fds: fds.to_vec() };
     }
 
     fn read(&mut self, fd: Fd, buffer: &mut [u8]) -> Result<usize> {
         let call = Call::Read { fd, len: buffer.len() };
+        let bytes: Text = self.answer(call.clone())?;
+        self.fill(call, buffer, &bytes)
+    }
+
+    fn read_at(&mut self, fd: Fd, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+        let call = Call::ReadAt { fd, offset, len: buffer.len() };
         let bytes: Text = self.answer(call.clone())?;
         self.fill(call, buffer, &bytes)
     }
@@ -220,6 +227,18 @@ impl Host for Replayer {
 
     fn pid(&mut self) -> Pid {
         self.answer(Call::Pid).unwrap_or(Pid(0))
+    }
+
+    fn parent(&mut self) -> Pid {
+        self.answer(Call::Parent).unwrap_or(Pid(0))
+    }
+
+    fn user(&mut self) -> User {
+        self.answer(Call::User).unwrap_or_default()
+    }
+
+    fn socket_path(&mut self, socket: Fd) -> Result<PathBuf> {
+        self.answer::<Text>(Call::SocketPath { socket }).map(PathBuf::from)
     }
 
     fn poll(&mut self, fds: &mut [PollFd], timeout: Option<Duration>) -> Result<usize> {

@@ -103,6 +103,58 @@ bitflags! {
         const ERROR = 1 << 3;
         /// `POLLNVAL`: the descriptor is not open. Reported unasked.
         const INVALID = 1 << 4;
+        /// `POLLPRI`: on a file of a cgroup, its content has changed since it was last read
+        /// (`cgroups(7)`).
+        const PRIORITY = 1 << 5;
+    }
+}
+
+bitflags! {
+    /// Flags of `mount(2)`, with the kernel's own numbers.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+    pub struct MountFlags: u64 {
+        /// `MS_RDONLY`.
+        const RDONLY = 1;
+        /// `MS_NOSUID`.
+        const NOSUID = 1 << 1;
+        /// `MS_NODEV`.
+        const NODEV = 1 << 2;
+        /// `MS_NOEXEC`.
+        const NOEXEC = 1 << 3;
+        /// `MS_SYNCHRONOUS`.
+        const SYNCHRONOUS = 1 << 4;
+        /// `MS_REMOUNT`.
+        const REMOUNT = 1 << 5;
+        /// `MS_MANDLOCK`.
+        const MANDLOCK = 1 << 6;
+        /// `MS_DIRSYNC`.
+        const DIRSYNC = 1 << 7;
+        /// `MS_NOSYMFOLLOW`.
+        const NOSYMFOLLOW = 1 << 8;
+        /// `MS_NOATIME`.
+        const NOATIME = 1 << 10;
+        /// `MS_NODIRATIME`.
+        const NODIRATIME = 1 << 11;
+        /// `MS_BIND`.
+        const BIND = 1 << 12;
+        /// `MS_MOVE`.
+        const MOVE = 1 << 13;
+        /// `MS_REC`.
+        const REC = 1 << 14;
+        /// `MS_UNBINDABLE`.
+        const UNBINDABLE = 1 << 17;
+        /// `MS_PRIVATE`.
+        const PRIVATE = 1 << 18;
+        /// `MS_SLAVE`.
+        const SLAVE = 1 << 19;
+        /// `MS_SHARED`.
+        const SHARED = 1 << 20;
+        /// `MS_RELATIME`.
+        const RELATIME = 1 << 21;
+        /// `MS_STRICTATIME`.
+        const STRICTATIME = 1 << 24;
+        /// `MS_LAZYTIME`.
+        const LAZYTIME = 1 << 25;
     }
 }
 
@@ -289,6 +341,24 @@ pub struct Exit {
     pub pid: Pid,
     /// How it ended.
     pub status: ExitStatus,
+}
+
+/// A user and group (`credentials(7)`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// Effective user id.
+    pub uid: u32,
+    /// Effective group id.
+    pub gid: u32,
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peer {
+    /// Its pid when it connected, or listened.
+    pub pid: Pid,
+    /// Its user and group then.
+    pub user: User,
 }
 
 /// What a child is started with. The child gets clean signal dispositions and an empty signal mask,

@@ -49,6 +49,13 @@ pub(super) fn splice(from: Fd, to: Fd, len: usize) -> Result<usize> {
     checked_size(unsafe { libc::splice(raw(from), none, raw(to), none, len, flags) })
 }
 
+pub(super) fn read_at(fd: Fd, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+    let offset = libc::off_t::try_from(offset).map_err(|_| Errno::EINVAL)?;
+    let (start, len) = (buffer.as_mut_ptr().cast(), buffer.len());
+    // SAFETY: the buffer is as long as is said.
+    checked_size(unsafe { libc::pread(raw(fd), start, len, offset) })
+}
+
 pub(super) fn set_nonblocking(fd: Fd, on: bool) -> Result<()> {
     let current = fcntl(borrow(&fd), FcntlArg::F_GETFL).map_err(errno)?;
     let mut flags = OFlag::from_bits_retain(current);

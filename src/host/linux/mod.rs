@@ -8,6 +8,7 @@
 )]
 
 mod files;
+mod mount;
 mod socket;
 mod spawn;
 mod terminal;
@@ -21,8 +22,8 @@ use std::time::Duration;
 use nix::libc;
 
 use super::{
-    Command, Errno, Exit, ExitStatus, Fd, FileStat, Host, OpenFlags, Pid, Pipe, PollFd, Ready,
-    Received, Result, Signal, SpawnError, Termios, WaitFor, WindowSize,
+    Command, Errno, Exit, ExitStatus, Fd, FileStat, Host, MountFlags, OpenFlags, Peer, Pid, Pipe,
+    PollFd, Ready, Received, Result, Signal, SpawnError, Termios, User, WaitFor, WindowSize,
 };
 
 /// The machine this program runs on.
@@ -39,12 +40,12 @@ impl LinuxHost {
         LinuxHost::default()
     }
 
-    /// Closes every descriptor but 0, 1 and 2: whoever started us may have left some open, and
+    /// Closes every descriptor from `first` on: whoever started us may have left some open, and
     /// others may wait for their end. To be called before anything was opened.
-    pub fn close_inherited() {
+    pub fn close_inherited(first: u32) {
         // SAFETY: nobody in this program has any of these descriptors yet. Before Linux 5.9 there
         // is no such call, and they stay.
-        unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_int::MAX, 0) };
+        unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_int::MAX, 0) };
     }
 }
 
@@ -157,6 +158,35 @@ impl Host for LinuxHost {
         files::list(path)
     }
 
+    fn read_at(&mut self, fd: Fd, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+        files::read_at(fd, offset, buffer)
+    }
+
+    fn memory_file(&mut self) -> Result<Fd> {
+        let flags = nix::sys::memfd::MFdFlags::MFD_CLOEXEC;
+        nix::sys::memfd::memfd_create(c"wavetank", flags).map(owned).map_err(errno)
+    }
+
+    fn event_counter(&mut self) -> Result<Fd> {
+        // SAFETY: takes and gives plain numbers.
+        checked(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) }).map(Fd)
+    }
+
+    fn mount(
+        &mut self,
+        source: &Path,
+        target: &Path,
+        kind: &str,
+        flags: MountFlags,
+        data: &str,
+    ) -> Result<()> {
+        mount::mount(source, target, kind, flags, data)
+    }
+
+    fn unmount(&mut self, target: &Path, detach: bool) -> Result<()> {
+        mount::unmount(target, detach)
+    }
+
     fn unlock_pty(&mut self, master: Fd) -> Result<()> {
         terminal::unlock(master)
     }
@@ -221,6 +251,24 @@ impl Host for LinuxHost {
 
     fn pid(&mut self) -> Pid {
         Pid(nix::unistd::getpid().as_raw())
+    }
+
+    fn parent(&mut self) -> Pid {
+        Pid(nix::unistd::getppid().as_raw())
+    }
+
+    fn user(&mut self) -> User {
+        let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
+        User { uid: uid.as_raw(), gid: gid.as_raw() }
+    }
+
+    fn share_core(&mut self) -> Result<()> {
+        const PROCESS_GROUP: libc::c_int = 2; // PR_SCHED_CORE_SCOPE_PROCESS_GROUP
+        // SAFETY: takes and gives plain numbers.
+        checked(unsafe {
+            libc::prctl(libc::PR_SCHED_CORE, libc::PR_SCHED_CORE_CREATE, 0, PROCESS_GROUP, 0)
+        })
+        .map(drop)
     }
 
     fn become_subreaper(&mut self) -> Result<()> {
@@ -316,6 +364,18 @@ impl Host for LinuxHost {
         socket::receive(fd, buffer)
     }
 
+    fn peer(&mut self, fd: Fd) -> Result<Peer> {
+        socket::peer(fd)
+    }
+
+    fn socket_path(&mut self, fd: Fd) -> Result<PathBuf> {
+        socket::path(fd)
+    }
+
+    fn change_dir(&mut self, path: &Path) -> Result<()> {
+        nix::unistd::chdir(path).map_err(errno)
+    }
+
     fn current_dir(&mut self) -> Result<PathBuf> {
         nix::unistd::getcwd().map_err(errno)
     }
@@ -344,6 +404,9 @@ fn poll_bits(interest: Ready) -> libc::c_short {
     if interest.contains(Ready::WRITE) {
         bits |= libc::POLLOUT;
     }
+    if interest.contains(Ready::PRIORITY) {
+        bits |= libc::POLLPRI;
+    }
     bits
 }
 
@@ -354,6 +417,7 @@ fn ready(bits: libc::c_short) -> Ready {
         (libc::POLLHUP, Ready::HANGUP),
         (libc::POLLERR, Ready::ERROR),
         (libc::POLLNVAL, Ready::INVALID),
+        (libc::POLLPRI, Ready::PRIORITY),
     ];
     table.into_iter().filter(|(bit, _)| bits & bit != 0).map(|(_, ready)| ready).collect()
 }

@@ -2,15 +2,16 @@
 
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::RawFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use nix::sys::socket::sockopt::PeerCredentials;
 use nix::sys::socket::{
     AddressFamily, Backlog, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType,
     UnixAddr,
 };
 
 use super::{borrow, errno, owned, raw};
-use crate::host::{Errno, Fd, Received, Result};
+use crate::host::{Errno, Fd, Peer, Pid, Received, Result, User};
 
 /// No message here carries more; the kernel's own limit is 253 (`SCM_MAX_FD`).
 const FDS_PER_MESSAGE: usize = 16;
@@ -65,4 +66,14 @@ pub(super) fn receive(fd: Fd, buffer: &mut [u8]) -> Result<Received> {
         }
     }
     Ok(Received { len: message.bytes, fds })
+}
+
+pub(super) fn peer(fd: Fd) -> Result<Peer> {
+    let peer = nix::sys::socket::getsockopt(&borrow(&fd), PeerCredentials).map_err(errno)?;
+    Ok(Peer { pid: Pid(peer.pid()), user: User { uid: peer.uid(), gid: peer.gid() } })
+}
+
+pub(super) fn path(fd: Fd) -> Result<PathBuf> {
+    let address: UnixAddr = nix::sys::socket::getsockname(raw(fd)).map_err(errno)?;
+    Ok(address.path().map(Path::to_owned).unwrap_or_default())
 }

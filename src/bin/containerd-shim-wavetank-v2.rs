@@ -1,0 +1,22 @@
+//! The runtime v2 shim's binary: `containerd-shim-wavetank-v2` (see `wavetank::task`).
+#![allow(clippy::disallowed_methods, reason = "main is where the door is opened")]
+
+use std::ffi::OsString;
+
+use wavetank::host::{LinuxHost, recording};
+use wavetank::task;
+
+fn main() {
+    LinuxHost::close_inherited(4);
+    let argv: Vec<OsString> = std::env::args_os().collect();
+    let code = match recording(
+        LinuxHost::new(),
+        "containerd-shim-wavetank-v2",
+        argv.get(1..).unwrap_or(&[]),
+    ) {
+        Ok(Some(mut recorder)) => task::main(&mut recorder, &argv),
+        Ok(None) => task::main(&mut LinuxHost::new(), &argv),
+        Err(reason) => task::refuse(&mut LinuxHost::new(), &reason),
+    };
+    std::process::exit(code);
+}

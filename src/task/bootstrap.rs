@@ -1,0 +1,1 @@
+//! What a daemon hands to start, and what it understands as an answer, in every generation.

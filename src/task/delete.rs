@@ -1,0 +1,1 @@
+//! delete: cleans up after a shim that is gone.

@@ -1,0 +1,1 @@
+//! -info: what this runtime is and can do.

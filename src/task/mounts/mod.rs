@@ -1,0 +1,1 @@
+//! Mounting a container's root file system, and undoing it.

@@ -1,0 +1,1 @@
+//! The options of a runc container (containerd.runc.v1.Options).

@@ -1,0 +1,1 @@
+//! The server: one loop over what is ready, and what follows from it.
