@@ -38,7 +38,7 @@ const READS_PER_TURN: usize = 16;
 ///
 /// It has one connection, made when there is something to send and kept from then on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Publisher {
+pub(super) struct Publisher {
     /// `None`: nobody listens, and every event is dropped.
     address: Option<PathBuf>,
     namespace: String,
@@ -82,7 +82,7 @@ impl Publisher {
     /// A publisher for the daemon's event socket, as `TTRPC_ADDRESS` names it, with or without
     /// `unix://`. Nothing is connected yet.
     #[must_use]
-    pub fn new(address: Option<PathBuf>, namespace: String) -> Publisher {
+    pub(super) fn new(address: Option<PathBuf>, namespace: String) -> Publisher {
         let path = |address: PathBuf| match address.to_str().and_then(|a| a.strip_prefix("unix://"))
         {
             Some(path) => PathBuf::from(path),
@@ -105,7 +105,7 @@ impl Publisher {
     /// that `type_url` names, as `containerd.events.TaskExit`.
     ///
     /// When [`QUEUE_MAX`] events wait, the oldest has to go; the next turn tells of it.
-    pub fn publish<H: Host>(
+    pub(super) fn publish<H: Host>(
         &mut self,
         host: &mut H,
         topic: &str,
@@ -137,7 +137,7 @@ impl Publisher {
 
     /// Whether every event has arrived.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
@@ -147,7 +147,7 @@ impl Publisher {
 
     /// Adds what it waits for. A connection is asked for also when there is nothing to send, so
     /// that its end is seen.
-    pub fn ask(&self, questions: &mut Vec<PollFd>) {
+    pub(super) fn ask(&self, questions: &mut Vec<PollFd>) {
         if let Some(link) = &self.link {
             let mut interest = Ready::READ;
             interest.set(Ready::WRITE, link.client.wants_to_send());
@@ -157,7 +157,7 @@ impl Publisher {
 
     /// When the next turn is due whatever is ready ([`Host::now`]); zero is at once.
     #[must_use]
-    pub fn due(&self) -> Option<Duration> {
+    pub(super) fn due(&self) -> Option<Duration> {
         match self.call() {
             Some(call) => Some(call.deadline),
             None if self.queue.is_empty() => None,
@@ -167,7 +167,12 @@ impl Publisher {
 
     /// Does what can be done without waiting, and gives what is worth telling: events that are
     /// lost, and, once until it can be reached again, that the daemon cannot be reached.
-    pub fn turn<H: Host>(&mut self, host: &mut H, answers: &[PollFd], now: Duration) -> Vec<Error> {
+    pub(super) fn turn<H: Host>(
+        &mut self,
+        host: &mut H,
+        answers: &[PollFd],
+        now: Duration,
+    ) -> Vec<Error> {
         let mut errors = Vec::new();
         if self.dropped > 0 {
             let reason = format!("{} lost, since {QUEUE_MAX} wait for the daemon", self.dropped);
@@ -293,7 +298,7 @@ impl Publisher {
     }
 
     /// Closes the connection, if there is one. What has not arrived stays in the queue.
-    pub fn close<H: Host>(&mut self, host: &mut H) {
+    pub(super) fn close<H: Host>(&mut self, host: &mut H) {
         if let Some(link) = self.link.take() {
             // What close(2) has to say is of no use; the descriptor is gone.
             let _ = host.close(link.fd);
