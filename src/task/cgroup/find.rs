@@ -22,6 +22,8 @@ pub(super) struct Machine<'a> {
     pub(super) cgroups: &'a str,
     /// The directory `/proc`.
     pub(super) proc: &'a str,
+    /// The directory `/sys/kernel/mm/hugepages`.
+    pub(super) huge_pages: &'a str,
 }
 
 /// One hierarchy of version 1 as it is mounted.
@@ -37,7 +39,11 @@ pub(super) struct Hierarchy {
 
 impl Machine<'static> {
     /// The one we are on.
-    pub(super) const OURS: Machine<'static> = Machine { cgroups: "/sys/fs/cgroup", proc: "/proc" };
+    pub(super) const OURS: Machine<'static> = Machine {
+        cgroups: "/sys/fs/cgroup",
+        proc: "/proc",
+        huge_pages: "/sys/kernel/mm/hugepages",
+    };
 }
 
 impl Machine<'_> {

@@ -58,11 +58,11 @@ impl Cgroup {
     pub fn stats<H: Host>(&self, host: &mut H) -> Result<(String, Vec<u8>), Error> {
         let (name, bytes) = match self {
             Cgroup::V2 { path } => {
-                let metrics = v2::metrics(host, path)?;
+                let metrics = v2::metrics(host, path, &Machine::OURS)?;
                 ("io.containerd.cgroups.v2.Metrics", metrics.write_to_bytes())
             }
             Cgroup::V1 { directories } => {
-                let metrics = v1::metrics(host, directories)?;
+                let metrics = v1::metrics(host, directories, &Machine::OURS)?;
                 ("io.containerd.cgroups.v1.Metrics", metrics.write_to_bytes())
             }
         };

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::Error;
 use crate::host::{Errno, Fd, Host, OpenFlags, PollFd, Ready, close_all};
 
-use super::figures::{read_tree, value_of};
+use super::figures::{Table, read_tree};
 use super::join::write;
 use super::{Cgroup, is_absent};
 
@@ -169,7 +169,7 @@ fn look_at_events<H: Host>(host: &mut H, file: Fd, told: &mut u64) -> Seen {
         }
     };
     let text = String::from_utf8_lossy(buffer.get(..count).unwrap_or_default());
-    let kills = value_of(&text, "oom_kill").unwrap_or(0);
+    let kills = Table::parse(&text).get("oom_kill");
     let new = kills.saturating_sub(*told);
     *told = kills;
     Seen::Kills { new, noticed: false }
@@ -191,7 +191,7 @@ fn look_at_notices<H: Host>(
     let mut new = 0;
     let mut now = BTreeMap::new();
     for (place, control) in controls {
-        let Some(kills) = value_of(&control, "oom_kill") else {
+        let Some(kills) = Table::parse(&control).find("oom_kill") else {
             // Before Linux 4.13 there is no number; then the notice must do.
             return Seen::Kills { new: u64::from(noticed), noticed };
         };
