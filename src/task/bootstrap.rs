@@ -11,7 +11,7 @@ use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use crate::Error;
 
 use super::arguments::Arguments;
-use super::options::{OPTIONS_TYPE, Options, is_of_type};
+use super::options::{Options, are_ours};
 
 /// The log level from which on the log says more (`LOG_LEVEL_DEBUG`); lower ones say yet more.
 const DEBUG_LEVEL: i32 = -4;
@@ -98,7 +98,7 @@ impl Bootstrap {
 
 /// The options among what is given. Others are not for us: who makes the container will say so.
 fn our_options<'a>(given: impl IntoIterator<Item = &'a Any>) -> Result<Options, Error> {
-    let ours = given.into_iter().find(|any| is_of_type(any, OPTIONS_TYPE));
+    let ours = given.into_iter().find(|any| are_ours(any));
     Options::from_any(ours)
 }
 

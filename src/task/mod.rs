@@ -9,6 +9,7 @@ mod cgroup;
 mod delete;
 mod events;
 mod exit_record;
+mod generic_options;
 mod info;
 mod mounts;
 mod options;
