@@ -72,7 +72,10 @@ mod tests {
     use super::*;
 
     fn message(number: u8, text: &str) -> Vec<u8> {
-        [&[number << 3 | 2, u8::try_from(text.len()).unwrap()], text.as_bytes()].concat()
+        // The length has seven bits to a byte, the lowest first.
+        let length = u16::try_from(text.len()).unwrap();
+        let [low, high] = [length & 0x7f | 0x80, length >> 7].map(|b| u8::try_from(b).unwrap());
+        [&[number << 3 | 2, low, high], text.as_bytes()].concat()
     }
 
     #[test]
