@@ -9,8 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 
+use super::generic_options::{self, GENERIC_OPTIONS_TYPE};
+
 /// The name of the message, whatever stands before it in a type URL.
-pub(super) const OPTIONS_TYPE: &str = "containerd.runc.v1.Options";
+const OPTIONS_TYPE: &str = "containerd.runc.v1.Options";
 const CHECKPOINT_OPTIONS_TYPE: &str = "containerd.runc.v1.CheckpointOptions";
 
 /// Where runc keeps its containers unless it is told otherwise, one directory for a namespace.
@@ -71,12 +73,15 @@ fn is_zero<T: Default + PartialEq>(value: &T) -> bool {
 }
 
 impl Options {
-    /// The options in a request. Those of nobody, and those without a value, are the defaults;
-    /// unknown fields are skipped.
+    /// The options in a request, as the message or as CRI's text. Those of nobody, and those
+    /// without a value, are the defaults; unknown fields are skipped.
     ///
     /// # Errors
     /// They are of another type, or damaged.
     pub(super) fn from_any(any: Option<&Any>) -> Result<Options, Error> {
+        if let Some(any) = any.filter(|any| is_of_type(any, GENERIC_OPTIONS_TYPE)) {
+            return generic_options::parse(&any.value);
+        }
         let Some(message) = unpack::<oci::Options>(any, OPTIONS_TYPE)? else {
             return Ok(Options::default());
         };
@@ -170,10 +175,14 @@ impl CheckpointOptions {
     }
 }
 
+/// Whether these are options of ours, in either form.
+pub(super) fn are_ours(any: &Any) -> bool {
+    is_of_type(any, OPTIONS_TYPE) || is_of_type(any, GENERIC_OPTIONS_TYPE)
+}
+
 /// Whether a message in an [`Any`] is of this type; what its URL says before the last slash is
 /// for resolvers, of which there is none here.
-#[must_use]
-pub(super) fn is_of_type(any: &Any, name: &str) -> bool {
+fn is_of_type(any: &Any, name: &str) -> bool {
     any.type_url.rsplit('/').next() == Some(name)
 }
 
@@ -242,6 +251,13 @@ mod tests {
     #[case(Some(any("anything", b"")))]
     fn no_options_are_the_defaults(#[case] any: Option<Any>) {
         assert_eq!(Options::from_any(any.as_ref()), Ok(Options::default()));
+    }
+
+    #[test]
+    fn options_of_cri() {
+        let any = any("runtimeoptions.v1.Options", b"\x1a\x14SystemdCgroup = true");
+        let expected = Options { systemd_cgroup: true, ..Options::default() };
+        assert_eq!(Options::from_any(Some(&any)), Ok(expected));
     }
 
     #[rstest]
