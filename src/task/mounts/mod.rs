@@ -85,3 +85,60 @@ fn canonical<H: Host>(host: &mut H, path: &Path) -> Result<PathBuf, Error> {
     };
     root_path::resolve(host, Path::new("/"), &start.join(path))
 }
+
+#[cfg(test)]
+mod tests {
+    use mockall::Sequence;
+
+    use super::*;
+    use crate::host::{Errno, MockHost};
+
+    fn mount(target: &str, options: &[&str]) -> Mount {
+        let options = options.iter().map(ToString::to_string).collect();
+        Mount {
+            kind: "tmpfs".to_owned(),
+            source: "none".to_owned(),
+            target: target.to_owned(),
+            options,
+        }
+    }
+
+    #[test]
+    fn a_failure_undoes_what_was_made_before_the_last_first() {
+        let mut host = MockHost::new();
+        let mut order = Sequence::new();
+        host.expect_readlink().returning(|_| Err(Errno::EINVAL));
+        host.expect_open().returning(|_, _, _| Err(Errno::ENOENT));
+        for (target, answer) in [("/r", Ok(())), ("/r/a", Ok(())), ("/r/b", Err(Errno::ENOENT))] {
+            host.expect_mount()
+                .withf(move |_, path, _, _, _| path == Path::new(target))
+                .once()
+                .in_sequence(&mut order)
+                .returning(move |_, _, _, _, _| answer);
+        }
+        for target in ["/r/a", "/r"] {
+            host.expect_unmount()
+                .withf(move |path, detach| path == Path::new(target) && !detach)
+                .once()
+                .in_sequence(&mut order)
+                .returning(|_, _| Ok(()));
+        }
+        let mounts = [mount("", &["size=1m"]), mount("a", &[]), mount("/b", &[])];
+        let error = mount_all(&mut host, Path::new("/r"), &mounts).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "mount \"tmpfs\" from \"none\" at /r/b: no such file or directory (ENOENT)"
+        );
+    }
+
+    #[test]
+    fn a_mount_that_was_only_changed_is_not_undone() {
+        let mut host = MockHost::new();
+        host.expect_readlink().returning(|_| Err(Errno::EINVAL));
+        host.expect_open().returning(|_, _, _| Err(Errno::ENOENT));
+        let mut answers = vec![Err(Errno::EPERM), Ok(())];
+        host.expect_mount().times(2).returning(move |_, _, _, _, _| answers.pop().unwrap());
+        let mounts = [mount("", &["remount", "ro"]), mount("", &[])];
+        mount_all(&mut host, Path::new("/r"), &mounts).unwrap_err();
+    }
+}

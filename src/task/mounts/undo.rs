@@ -70,3 +70,115 @@ pub(super) fn undo<H: Host>(host: &mut H, made: &Made) {
         let _ = unmount(host, &made.target);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use mockall::Sequence;
+
+    use super::*;
+    use crate::host::{Fd, FileKind, FileStat, MockHost};
+
+    const LIST: &str = "\
+        1 0 0:1 / / rw - ext4 /dev/root rw\n\
+        2 1 0:2 / /b/rootfs rw - overlay overlay rw\n\
+        3 2 0:3 / /b/rootfs/a rw - tmpfs none rw\n\
+        4 3 0:4 / /b/rootfs/a/with\\040space rw - tmpfs none rw\n\
+        5 1 0:5 / /b/rootfs2 rw - tmpfs none rw\n\
+        6 2 0:6 / /b/rootfs/a rw - tmpfs none rw\n";
+
+    /// Nothing is a link, and these are the mounts.
+    fn host(list: &'static str) -> MockHost {
+        let mut host = MockHost::new();
+        let mut left = list.as_bytes();
+        let file = FileKind::Regular;
+        let stat = FileStat { kind: file, mode: 0, uid: 0, gid: 0, size: 0, device: 0, inode: 0 };
+        host.expect_readlink().returning(|_| Err(Errno::EINVAL));
+        host.expect_open().returning(|_, _, _| Ok(Fd(9)));
+        host.expect_fstat().returning(move |_| Ok(stat));
+        host.expect_read().returning(move |_, buffer| {
+            let count = left.len().min(buffer.len());
+            let (now, later) = left.split_at(count);
+            buffer[..count].copy_from_slice(now);
+            left = later;
+            Ok(count)
+        });
+        host.expect_close().once().returning(|_| Ok(()));
+        host
+    }
+
+    fn expect_unmount(
+        host: &mut MockHost,
+        order: &mut Sequence,
+        target: &'static str,
+        answer: Result<(), Errno>,
+    ) {
+        host.expect_unmount()
+            .withf(move |path, detach| path == Path::new(target) && !detach)
+            .once()
+            .in_sequence(order)
+            .returning(move |_, _| answer);
+    }
+
+    #[test]
+    fn the_deepest_goes_first_and_each_until_nothing_is_left_there() {
+        let mut host = host(LIST);
+        let mut order = Sequence::new();
+        for (target, answer) in [
+            ("/b/rootfs/a/with space", Err(Errno::ENOENT)),
+            ("/b/rootfs/a", Ok(())),
+            ("/b/rootfs/a", Ok(())),
+            ("/b/rootfs/a", Err(Errno::EINVAL)),
+            ("/b/rootfs", Ok(())),
+            ("/b/rootfs", Err(Errno::EINVAL)),
+        ] {
+            expect_unmount(&mut host, &mut order, target, answer);
+        }
+        unmount_all(&mut host, Path::new("/b/rootfs")).unwrap();
+    }
+
+    #[test]
+    fn only_the_topmost_failure_counts() {
+        let mut host = host(LIST);
+        let mut order = Sequence::new();
+        for (target, answer) in [
+            ("/b/rootfs/a/with space", Err(Errno::EPERM)),
+            ("/b/rootfs/a", Err(Errno::EPERM)),
+            ("/b/rootfs", Err(Errno::EINVAL)),
+        ] {
+            expect_unmount(&mut host, &mut order, target, answer);
+        }
+        unmount_all(&mut host, Path::new("/b/rootfs")).unwrap();
+    }
+
+    #[test]
+    fn what_is_in_use_for_a_while_is_waited_for() {
+        let mut host = host("2 1 0:2 / /r rw - tmpfs none rw\n");
+        let mut order = Sequence::new();
+        for _ in 0..3 {
+            expect_unmount(&mut host, &mut order, "/r", Err(Errno::EBUSY));
+            host.expect_poll()
+                .withf(|fds, time| fds.is_empty() && *time == Some(Duration::from_millis(50)))
+                .once()
+                .in_sequence(&mut order)
+                .returning(|_, _| Ok(0));
+        }
+        expect_unmount(&mut host, &mut order, "/r", Ok(()));
+        expect_unmount(&mut host, &mut order, "/r", Err(Errno::EINVAL));
+        unmount_all(&mut host, Path::new("/r")).unwrap();
+    }
+
+    #[test]
+    fn what_stays_in_use_is_told() {
+        let mut host = host("2 1 0:2 / /r rw - tmpfs none rw\n");
+        host.expect_unmount().times(50).returning(|_, _| Err(Errno::EBUSY));
+        host.expect_poll().times(49).returning(|_, _| Ok(0));
+        let error = unmount_all(&mut host, Path::new("/r")).unwrap_err();
+        assert_eq!(error.to_string(), "unmount /r: device or resource busy (EBUSY)");
+    }
+
+    #[test]
+    fn without_a_root_or_without_mounts_nothing_is_done() {
+        unmount_all(&mut MockHost::new(), Path::new("")).unwrap();
+        unmount_all(&mut host(LIST), Path::new("/b/root")).unwrap();
+    }
+}
