@@ -21,3 +21,4 @@ mod stdio;
 mod support;
 mod surroundings;
 mod tty;
+mod v2_mounts;
