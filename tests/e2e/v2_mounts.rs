@@ -216,3 +216,30 @@ fn a_job_that_is_none() {
     };
     assert!(said.starts_with("job: "), "{said}");
 }
+
+/// The helper of the tests is not the real one: it says how it was called, and mounts a tmpfs.
+#[test]
+fn a_file_system_of_the_user_space() {
+    let mounts = json!([mount("fuse3.some-fs", "source", "", &["ro", "lowerdir=/a:/b"])]);
+    let script = r#"
+        mkdir bin
+        printf '#!/bin/sh\necho "$0 $*" > called\nmount -t tmpfs none "$2"\n' > bin/mount.fuse3
+        chmod 755 bin/mount.fuse3
+        PATH=$PWD/bin:$PATH mount_all
+        cat called
+        mounted
+        printf '#!/bin/sh\necho bad luck >&2; exit 3' > bin/mount.fuse3
+        if PATH=$PWD/bin:$PATH mount_all; then echo mounted; fi
+        echo
+        rm bin/mount.fuse3
+        if PATH=$PWD/bin mount_all; then echo mounted; fi
+    "#;
+    let Some(said) = inside(mounts, script) else { return };
+    let expected = [
+        "WORK/bin/mount.fuse3 source WORK/rootfs -o ro -o lowerdir=/a:/b -t some-fs",
+        "1",
+        "mount.fuse3: exit status 3: bad luck",
+        "mount.fuse3: not installed on system",
+    ];
+    assert_eq!(said, expected.join("\n"));
+}

@@ -69,7 +69,8 @@ fn read_job<H: Host>(host: &mut H) -> Result<Job, Error> {
     serde_json::from_slice(&text).map_err(|error| Error::invalid("job", error))
 }
 
-fn read_from_start<H: Host>(host: &mut H, fd: Fd) -> Result<Vec<u8>, Errno> {
+/// A memory file's whole content, wherever its position is.
+pub(super) fn read_from_start<H: Host>(host: &mut H, fd: Fd) -> Result<Vec<u8>, Errno> {
     let size = host.fstat(fd)?.size;
     let mut content = vec![0; usize::try_from(size).map_err(|_| Errno::EFBIG)?];
     let mut filled = 0;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::options::{Options, flag};
-use super::{Mount, mountinfo, overlay, undo};
+use super::{Mount, helper, mountinfo, overlay, undo};
 use crate::Error;
 use crate::files::read_file;
 use crate::host::{Host, MountFlags};
@@ -25,6 +25,10 @@ pub(super) fn make<H: Host>(
     mount: &Mount,
     target: PathBuf,
 ) -> Result<Option<Made>, Error> {
+    if let Some(helper) = helper::of_kind(&mount.kind) {
+        helper::mount(host, helper, mount, &target)?;
+        return Ok(Some(Made { target, recursive: false }));
+    }
     let invalid = |reason| Error::invalid(mount.at(&target), reason);
     let mut options = Options::parse(&mount.options).map_err(invalid)?;
     if options.is_loop {

@@ -4,6 +4,7 @@
 //! mount namespace. What is understood, and how, is containerd's `mount.All` and
 //! `mount.UnmountRecursive`.
 
+mod helper;
 mod job;
 mod make;
 mod mountinfo;

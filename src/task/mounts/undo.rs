@@ -1,11 +1,12 @@
 //! Taking mounts away.
 
 use std::cmp::Reverse;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use super::make::Made;
-use super::{canonical, mountinfo};
+use super::mountinfo::Entry;
+use super::{canonical, helper, mountinfo};
 use crate::Error;
 use crate::host::{Errno, Host, MountFlags};
 
@@ -25,23 +26,24 @@ pub fn unmount_all<H: Host>(host: &mut H, rootfs: &Path) -> Result<(), Error> {
         return Ok(());
     }
     let root = canonical(host, rootfs)?;
-    let mut targets: Vec<PathBuf> = mountinfo::read(host)?
-        .into_iter()
-        .map(|entry| entry.target)
-        .filter(|target| target.starts_with(&root))
-        .collect();
-    targets.sort_by_cached_key(|target| Reverse((target.components().count(), target.clone())));
-    targets.dedup();
-    targets.iter().fold(Ok(()), |_, target| unmount_stack(host, target))
+    let mut entries = mountinfo::read(host)?;
+    entries.retain(|entry| entry.target.starts_with(&root));
+    entries.sort_by_cached_key(|entry| {
+        Reverse((entry.target.components().count(), entry.target.clone()))
+    });
+    entries.dedup_by(|one, other| one.target == other.target);
+    entries.iter().fold(Ok(()), |_, entry| unmount_stack(host, entry))
 }
 
 /// Mounts may lie on top of each other.
-fn unmount_stack<H: Host>(host: &mut H, target: &Path) -> Result<(), Error> {
+fn unmount_stack<H: Host>(host: &mut H, entry: &Entry) -> Result<(), Error> {
+    let target = &entry.target;
     loop {
         match unmount(host, target) {
             Ok(()) => {}
             // What another mount covers goes with that one.
             Err(Errno::EINVAL | Errno::ENOENT) => return Ok(()),
+            Err(Errno::EPERM) if entry.kind.starts_with("fuse") => helper::unmount(host, target)?,
             Err(errno) => return Err(Error::system("unmount", target.display(), errno)),
         }
     }
