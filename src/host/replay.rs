@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use super::call::{Text, plain_calls};
 use super::trace::{self, Header, Line, Outcome, TraceError};
 use super::{
-    Call, Command, Errno, Exit, Fd, FileStat, Host, MountFlags, OpenFlags, Peer, Pid, Pipe, PollFd,
+    Call, Command, Errno, Exit, Fd, FileStat, Host, LoopFlags, MountFlags, OpenFlags, Peer, Pid, Pipe, PollFd,
     Ready, Received, Result, Signal, SpawnError, SpawnStep, Termios, User, WaitFor, WindowSize,
 };
 

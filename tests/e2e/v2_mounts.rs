@@ -5,6 +5,7 @@
 use std::fs;
 use std::process::Stdio;
 
+use rstest::rstest;
 use serde_json::{Value, json};
 
 use crate::support::{Place, is_root, output, skip};
@@ -242,4 +243,99 @@ fn a_file_system_of_the_user_space() {
         "mount.fuse3: not installed on system",
     ];
     assert_eq!(said, expected.join("\n"));
+}
+
+#[rstest]
+#[case(&["loop", "rw"], "rw", 0)]
+#[case(&["loop", "ro", "direct-io"], "ro", 1)]
+fn a_file_with_a_file_system(#[case] options: &[&str], #[case] access: &str, #[case] ro: u8) {
+    let mounts = json!([mount("ext4", "WORK/image", "", options)]);
+    let script = r#"
+        if ! { truncate -s 4M image && mkfs.ext4 -q image && test -e /dev/loop-control; }; then
+            echo impossible; exit 0
+        fi
+        mount_all
+        test -d rootfs/lost+found
+        line=$(grep " $PLACE/work/rootfs" /proc/self/mountinfo)
+        echo "$line" | cut -d' ' -f6 | cut -d, -f1
+        device=/sys/block/$(echo "$line" | sed 's|.* - ext4 /dev/||; s| .*||')
+        cat $device/ro $device/loop/backing_file $device/loop/autoclear
+        unmount_all
+        mounted
+    "#;
+    let Some(said) = inside(mounts, script) else { return };
+    if said == "impossible\n" {
+        return skip("it needs mkfs.ext4 and loop devices");
+    }
+    // Of a file system that has no name the kernel tells the file's name alone.
+    let file = said.lines().nth(2).unwrap();
+    assert!(file.ends_with("/image"), "{said}");
+    assert_eq!(said, format!("{access}\n{ro}\n{file}\n1\n0\n"));
+}
+
+#[rstest]
+#[case(&["bind", "rw"], "rw")]
+#[case(&["rbind", "ro"], "ro")]
+fn other_owners_of_a_directory(#[case] options: &[&str], #[case] access: &str) {
+    let maps = ["uidmap=0:100000:10,10:5:1", "gidmap=0:200000:10"];
+    let mounts = json!([mount("bind", "WORK/source", "", &[options, &maps].concat())]);
+    let script = r#"
+        mkdir source; touch source/root source/nine source/ten
+        chown 9:9 source/nine; chown 10:0 source/ten
+        mount_all
+        stat -c '%u %g' rootfs/root rootfs/nine rootfs/ten source/nine
+        mounted
+        grep " $PLACE/work/rootfs" /proc/self/mountinfo | cut -d' ' -f6 | cut -d, -f1
+        unmount_all
+        mounted
+    "#;
+    let Some(said) = inside(mounts, script) else { return };
+    assert_eq!(said, format!("100000 200000\n100009 200009\n5 200000\n9 9\n1\n{access}\n0\n"));
+}
+
+#[test]
+fn other_owners_of_the_layers_of_an_overlay() {
+    let lower = lower_directories(|n| format!("{n}{}", "long".repeat(20)));
+    let options = [
+        &lower,
+        "upperdir=WORK/upper",
+        "workdir=WORK/worker",
+        "uidmap=0:100000:10",
+        "gidmap=0:200000:10",
+    ];
+    let script = r#"
+        mkdir upper worker
+        chown 100000:200000 upper
+        long=$(printf 'long%.0s' $(seq 20))
+        for n in $(seq 60); do mkdir $n$long; touch $n$long/$n; done
+        mount_all
+        stat -c '%u %g' rootfs/1 rootfs/60
+        wc -l < /proc/self/mountinfo
+        touch rootfs/1
+        stat -c '%u %g' upper/1 1$long/1
+        unmount_all
+        wc -l < /proc/self/mountinfo
+        ls "$TMPDIR" | wc -l
+    "#;
+    let Some(said) = inside(json!([mount("overlay", "overlay", "", &options)]), script) else {
+        return;
+    };
+    let lines: Vec<_> = said.lines().collect();
+    assert_eq!(lines[..2], ["100000 200000"; 2], "{said}");
+    assert_eq!(lines[3..5], ["100000 200000", "0 0"], "{said}");
+    let count = |text: &str| text.parse::<u32>().unwrap();
+    assert_eq!((count(lines[2]), lines[6]), (count(lines[5]) + 1, "0"), "{said}");
+}
+
+#[rstest]
+#[case("uidmap=0:1000:x", "id map \"0:1000:x\": not of the form INSIDE:OUTSIDE:COUNT")]
+#[case("uidmap=0:0:1,0:0:1", "write /proc/PID/uid_map: invalid argument (EINVAL)")]
+fn owners_that_cannot_be(#[case] map: &str, #[case] reason: &str) {
+    let mounts = json!([mount("bind", "WORK", "", &["bind", map, "gidmap=0:0:1"])]);
+    let script = r"
+        if mount_all | sed 's|/proc/[0-9]*|/proc/PID|'; then echo; fi
+        mounted
+    ";
+    let Some(said) = inside(mounts, script) else { return };
+    assert_eq!(said, format!("{reason}\n0\n"));
 }

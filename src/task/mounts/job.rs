@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Mount, mount_all, unmount_all};
+use super::{Mount, ids, mount_all, unmount_all};
 use crate::Error;
-use crate::host::{Command, Errno, Fd, Host, Signal, write_all};
+use crate::host::{Command, Errno, Fd, Host, Pid, Signal, close_all, write_all};
 
 /// Where the child reads what it has to do, and where it says what went wrong.
 const JOB: Fd = Fd(0);
@@ -28,6 +28,8 @@ pub enum Job {
         /// The directory that was the root file system.
         rootfs: PathBuf,
     },
+    /// Be in a new user namespace, until killed.
+    UserNamespace,
 }
 
 /// The program of the child: reads a [`Job`] as JSON from descriptor 0, a memory file, whose
@@ -57,10 +59,23 @@ pub fn command(job_file: Fd, error_file: Fd) -> Command {
     }
 }
 
+/// Starts [`child`] with a job.
+pub(super) fn spawn<H: Host>(host: &mut H, job: &Job, error_file: Fd) -> Result<Pid, Error> {
+    let failed = |call| move |errno| Error::system(call, "job", errno);
+    let text = serde_json::to_vec(job).map_err(|error| Error::invalid("job", error))?;
+    let file = host.memory_file().map_err(failed("memfd_create"))?;
+    let child = write_all(host, file, &text).map_err(failed("write")).and_then(|()| {
+        host.spawn(&command(file, error_file)).map_err(|error| failed("start")(error.errno))
+    });
+    close_all(host, [file]);
+    child
+}
+
 fn run<H: Host>(host: &mut H, job: &Job) -> Result<(), Error> {
     match job {
         Job::Mount { rootfs, mounts } => mount_all(host, rootfs, mounts),
         Job::Unmount { rootfs } => unmount_all(host, rootfs),
+        Job::UserNamespace => ids::hold_user_namespace(host, ERROR),
     }
 }
 

@@ -5,7 +5,9 @@
 //! `mount.UnmountRecursive`.
 
 mod helper;
+mod ids;
 mod job;
+mod loop_device;
 mod make;
 mod mountinfo;
 mod options;

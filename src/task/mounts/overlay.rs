@@ -5,9 +5,23 @@ use std::path::{Path, PathBuf};
 /// What is free of the page that `mount(2)` takes data in, besides the options themselves.
 const MARGIN: usize = 512;
 
+const LOWER: &str = "lowerdir=";
+
 /// Whether the options come so near to a page that they have to be made shorter.
 pub(super) fn is_long(options: &[String], page: usize) -> bool {
     options.iter().map(String::len).sum::<usize>() + MARGIN >= page
+}
+
+/// The lower directories; `None` if there are none, or some character of a path is escaped.
+pub(super) fn lower(options: &[String]) -> Option<Vec<PathBuf>> {
+    lower_directories(options).map(|(_, list)| list)
+}
+
+/// Puts other directories in the place of the lower ones.
+pub(super) fn replace_lower(options: &mut [String], list: &[PathBuf]) {
+    let list: Vec<_> = list.iter().map(|path| path.to_string_lossy()).collect();
+    let old = options.iter_mut().find(|option| option.starts_with(LOWER));
+    old.into_iter().for_each(|old| *old = format!("{LOWER}{}", list.join(":")));
 }
 
 /// Replaces the lower directories by paths from the lowest directory that has all of them in it,
@@ -18,14 +32,14 @@ pub(super) fn shorten(options: &mut [String]) -> Option<PathBuf> {
     let directory = common_parent(&list)?;
     let relative = list.iter().map(|path| path.strip_prefix(&directory).ok()?.to_str());
     let relative = relative.collect::<Option<Vec<_>>>()?.join(":");
-    *options.get_mut(place)? = format!("lowerdir={relative}");
+    *options.get_mut(place)? = format!("{LOWER}{relative}");
     Some(directory)
 }
 
 /// The lower directories, and which option tells of them. `None` also if some character of a path
 /// is escaped.
 fn lower_directories(options: &[String]) -> Option<(usize, Vec<PathBuf>)> {
-    let list = |option: &String| option.strip_prefix("lowerdir=").map(str::to_owned);
+    let list = |option: &String| option.strip_prefix(LOWER).map(str::to_owned);
     let (place, list) =
         options.iter().enumerate().find_map(|(place, option)| Some((place, list(option)?)))?;
     if list.contains('\\') {
