@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use wavetank::host::{
-    Command, Errno, Exit, Fd, FileStat, Host, LoopFlags, MountFlags, OpenFlags, Peer, Pid, Pipe, PollFd,
-    Received, Result, Signal, SpawnError, Termios, User, WaitFor, WindowSize,
+    Command, Errno, Exit, Fd, FileStat, Host, LoopFlags, MountFlags, OpenFlags, Peer, Pid, Pipe,
+    PollFd, Received, Result, Signal, SpawnError, Termios, User, WaitFor, WindowSize,
 };
 
 use crate::call::Call;

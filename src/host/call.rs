@@ -9,8 +9,8 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::{
-    Command, Fd, Lead, LoopFlags, MountFlags, OpenFlags, Pid, PollFd, Ready, Signal, Termios, WaitFor,
-    WindowSize,
+    Command, Fd, Lead, LoopFlags, MountFlags, OpenFlags, Pid, PollFd, Ready, Signal, Termios,
+    WaitFor, WindowSize,
 };
 
 /// Bytes in a form that is readable, and gives every byte back: UTF-8 stays, `\` is `\\`, and what

@@ -26,9 +26,9 @@ pub use record::{Recorder, recording};
 pub use replay::{Divergence, Replayer};
 pub use trace::{Header, Line, Outcome, Redaction, TraceError};
 pub use types::{
-    Command, Exit, ExitStatus, Fd, FileKind, FileStat, Lead, LoopFlags, MountFlags, OpenFlags, Peer, Pid,
-    Pipe, PollFd, Ready, Received, Signal, SpawnError, SpawnStep, Termios, User, WaitFor,
-    WindowSize,
+    Command, Exit, ExitStatus, Fd, FileKind, FileStat, Lead, LoopFlags, MountFlags, OpenFlags,
+    Peer, Pid, Pipe, PollFd, Ready, Received, Signal, SpawnError, SpawnStep, Termios, User,
+    WaitFor, WindowSize,
 };
 
 /// What a call of the host gives: its value, or the error number that Linux would set.

@@ -22,8 +22,9 @@ use std::time::Duration;
 use nix::libc;
 
 use super::{
-    Command, Errno, Exit, ExitStatus, Fd, FileStat, Host, LoopFlags, MountFlags, OpenFlags, Peer, Pid, Pipe,
-    PollFd, Ready, Received, Result, Signal, SpawnError, Termios, User, WaitFor, WindowSize,
+    Command, Errno, Exit, ExitStatus, Fd, FileStat, Host, LoopFlags, MountFlags, OpenFlags, Peer,
+    Pid, Pipe, PollFd, Ready, Received, Result, Signal, SpawnError, Termios, User, WaitFor,
+    WindowSize,
 };
 
 /// The machine this program runs on.

@@ -15,7 +15,7 @@ const ERROR: Fd = Fd(1);
 /// What a child is started for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Job {
+pub(crate) enum Job {
     /// [`mount_all`].
     Mount {
         /// The directory that becomes the root file system.
@@ -35,7 +35,7 @@ pub enum Job {
 /// The program of the child: reads a [`Job`] as JSON from descriptor 0, a memory file, whose
 /// position does not matter; does it; writes what went wrong to descriptor 1. The exit code is 0,
 /// or 1 if something went wrong.
-pub fn child<H: Host>(host: &mut H) -> i32 {
+pub(crate) fn child<H: Host>(host: &mut H) -> i32 {
     match read_job(host).and_then(|job| run(host, &job)) {
         Ok(()) => 0,
         Err(error) => {
@@ -49,7 +49,7 @@ pub fn child<H: Host>(host: &mut H) -> i32 {
 /// What starts [`child`]: this very program. The descriptors are those of the job and of the error
 /// text; both stay the caller's. The child ends when the shim does.
 #[must_use]
-pub fn command(job_file: Fd, error_file: Fd) -> Command {
+pub(crate) fn command(job_file: Fd, error_file: Fd) -> Command {
     Command {
         program: PathBuf::from("/proc/self/exe"),
         argv: vec!["containerd-shim-wavetank-v2".into(), "mount".into()],
@@ -99,4 +99,21 @@ pub(super) fn read_from_start<H: Host>(host: &mut H, fd: Fd) -> Result<Vec<u8>, 
     }
     content.truncate(filled);
     Ok(content)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::LinuxHost;
+
+    #[test]
+    fn a_job_is_read_from_its_start_wherever_the_file_stands() {
+        let mut host = LinuxHost::new();
+        let job = Job::Unmount { rootfs: "/b/rootfs".into() };
+        let file = host.memory_file().unwrap();
+        write_all(&mut host, file, &serde_json::to_vec(&job).unwrap()).unwrap();
+        let text = read_from_start(&mut host, file).unwrap();
+        assert_eq!(serde_json::from_slice::<Job>(&text).unwrap(), job);
+        close_all(&mut host, [file]);
+    }
 }

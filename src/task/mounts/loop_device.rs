@@ -75,3 +75,54 @@ fn attach<H: Host>(
 fn open_file<H: Host>(host: &mut H, path: &Path, flags: OpenFlags) -> Result<Fd, Error> {
     host.open(path, flags, 0).map_err(|errno| Error::system("open", path.display(), errno))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::MockHost;
+
+    /// The files are open as 3 and 4, the devices 0, 1, … as 10, 11, ….
+    fn host() -> MockHost {
+        let mut host = MockHost::new();
+        host.expect_open().returning(|path, _, _| match path.to_str() {
+            Some("/image") => Ok(Fd(3)),
+            Some(CONTROL) => Ok(Fd(4)),
+            Some(device) => device
+                .strip_prefix("/dev/loop")
+                .map_or(Err(Errno::ENOENT), |number| Ok(Fd(10 + number.parse::<i32>().unwrap()))),
+            None => Err(Errno::ENOENT),
+        });
+        host
+    }
+
+    fn expect_close(host: &mut MockHost, fd: i32) {
+        host.expect_close().withf(move |closed| *closed == Fd(fd)).once().returning(|_| Ok(()));
+    }
+
+    #[test]
+    fn a_device_that_another_program_took_first_is_given_up() {
+        let mut host = host();
+        let mut numbers = 0..2;
+        host.expect_free_loop_device().returning(move |_| Ok(numbers.next().unwrap()));
+        host.expect_attach_loop_device().times(2).returning(|device, file, flags| {
+            assert_eq!((file, flags), (Fd(3), LoopFlags::READ_ONLY | LoopFlags::AUTOCLEAR));
+            if device == Fd(10) { Err(Errno::EBUSY) } else { Ok(()) }
+        });
+        [10, 4, 3].into_iter().for_each(|fd| expect_close(&mut host, fd));
+        let device = open(&mut host, Path::new("/image"), LoopFlags::READ_ONLY).unwrap();
+        assert_eq!(device, LoopDevice { path: "/dev/loop1".into(), fd: Fd(11) });
+    }
+
+    #[test]
+    fn a_failure_leaves_no_descriptor_open() {
+        let mut host = host();
+        host.expect_free_loop_device().returning(|_| Ok(7));
+        host.expect_attach_loop_device().once().returning(|_, _, _| Err(Errno::EINVAL));
+        [17, 4, 3].into_iter().for_each(|fd| expect_close(&mut host, fd));
+        let error = open(&mut host, Path::new("/image"), LoopFlags::empty()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "LOOP_CONFIGURE /dev/loop7 for /image: invalid argument (EINVAL)"
+        );
+    }
+}

@@ -20,23 +20,23 @@ use std::path::{Path, PathBuf};
 use containerd_shim_protos::types::mount as proto;
 use serde::{Deserialize, Serialize};
 
-pub use job::{Job, child, command};
-pub use undo::unmount_all;
+pub(crate) use job::{Job, child, command};
+pub(crate) use undo::unmount_all;
 
 use crate::Error;
 use crate::host::Host;
 
 /// One mount as containerd describes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mount {
+pub(crate) struct Mount {
     /// The file system's type, as `overlay`; a bind mount may have any.
-    pub kind: String,
+    pub(crate) kind: String,
     /// What is mounted: a directory, a device, or only a name.
-    pub source: String,
+    pub(crate) source: String,
     /// Where, as a path inside the root file system; empty is its top.
-    pub target: String,
+    pub(crate) target: String,
     /// Options as in `fstab(5)`.
-    pub options: Vec<String>,
+    pub(crate) options: Vec<String>,
 }
 
 impl From<&proto::Mount> for Mount {
@@ -63,7 +63,11 @@ impl Mount {
 ///
 /// # Errors
 /// Which mount failed, and why. Those made before are undone, the last one first.
-pub fn mount_all<H: Host>(host: &mut H, rootfs: &Path, mounts: &[Mount]) -> Result<(), Error> {
+pub(crate) fn mount_all<H: Host>(
+    host: &mut H,
+    rootfs: &Path,
+    mounts: &[Mount],
+) -> Result<(), Error> {
     let root = canonical(host, rootfs)?;
     let mut made = Vec::new();
     for mount in mounts {

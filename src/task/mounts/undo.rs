@@ -21,7 +21,7 @@ const BETWEEN_TRIES: Duration = Duration::from_millis(50);
 /// # Errors
 /// The last mount, which is the topmost, cannot be taken away, or the list of mounts cannot be
 /// read.
-pub fn unmount_all<H: Host>(host: &mut H, rootfs: &Path) -> Result<(), Error> {
+pub(crate) fn unmount_all<H: Host>(host: &mut H, rootfs: &Path) -> Result<(), Error> {
     if rootfs.as_os_str().is_empty() {
         return Ok(());
     }
@@ -32,7 +32,11 @@ pub fn unmount_all<H: Host>(host: &mut H, rootfs: &Path) -> Result<(), Error> {
         Reverse((entry.target.components().count(), entry.target.clone()))
     });
     entries.dedup_by(|one, other| one.target == other.target);
-    entries.iter().fold(Ok(()), |_, entry| unmount_stack(host, entry))
+    let mut last = Ok(());
+    for entry in &entries {
+        last = unmount_stack(host, entry);
+    }
+    last
 }
 
 /// Mounts may lie on top of each other.
@@ -167,6 +171,15 @@ mod tests {
         expect_unmount(&mut host, &mut order, "/r", Ok(()));
         expect_unmount(&mut host, &mut order, "/r", Err(Errno::EINVAL));
         unmount_all(&mut host, Path::new("/r")).unwrap();
+    }
+
+    #[test]
+    fn a_user_s_own_mount_is_the_business_of_a_helper() {
+        let mut host = host("2 1 0:2 / /r rw - fuse.some-fs none rw\n");
+        host.expect_unmount().once().returning(|_, _| Err(Errno::EPERM));
+        host.expect_environment().times(2).returning(Vec::new);
+        let error = unmount_all(&mut host, Path::new("/r")).unwrap_err();
+        assert_eq!(error.to_string(), "fusermount: not installed on system");
     }
 
     #[test]
