@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use wavetank::host::{
-    Command, Errno, Exit, Fd, FileStat, Host, MountFlags, OpenFlags, Peer, Pid, Pipe, PollFd,
-    Received, Result, Signal, SpawnError, Termios, User, WaitFor, WindowSize,
+    Command, Errno, Exit, Fd, FileStat, Host, LoopFlags, MountFlags, OpenFlags, Peer, Pid, Pipe,
+    PollFd, Received, Result, Signal, SpawnError, Termios, User, WaitFor, WindowSize,
 };
 
 use crate::call::Call;
@@ -430,6 +430,30 @@ impl Host for SimHost<'_> {
     }
 
     fn unmount(&mut self, _target: &Path, _detach: bool) -> Result<()> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn clone_tree(&mut self, _path: &Path) -> Result<Fd> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn map_tree_ids(&mut self, _tree: Fd, _user_namespace: Fd, _read_only: bool) -> Result<()> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn attach_tree(&mut self, _tree: Fd, _target: &Path) -> Result<()> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn enter_new_user_namespace(&mut self) -> Result<()> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn free_loop_device(&mut self, _control: Fd) -> Result<u32> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn attach_loop_device(&mut self, _device: Fd, _file: Fd, _flags: LoopFlags) -> Result<()> {
         Err(Errno::ENOSYS)
     }
 

@@ -22,3 +22,4 @@ mod support;
 mod surroundings;
 mod tty;
 mod v2_cli;
+mod v2_mounts;

@@ -3,10 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use super::options::{Options, flag};
-use super::{Mount, mountinfo, overlay, undo};
+use super::{Mount, helper, ids, loop_device, mountinfo, overlay, undo};
 use crate::Error;
 use crate::files::read_file;
-use crate::host::{Host, MountFlags};
+use crate::host::{Fd, Host, LoopFlags, MountFlags, close_all};
+
+/// Asks for a loop device that is used past the page cache.
+const DIRECT_IO: &str = "direct-io";
 
 /// A mount that was made, so that it can be undone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,17 +28,76 @@ pub(super) fn make<H: Host>(
     mount: &Mount,
     target: PathBuf,
 ) -> Result<Option<Made>, Error> {
-    let invalid = |reason| Error::invalid(mount.at(&target), reason);
-    let mut options = Options::parse(&mount.options).map_err(invalid)?;
-    if options.is_loop {
-        return Err(Error::invalid(mount.at(&target), "loop devices are not supported"));
+    if let Some(helper) = helper::of_kind(&mount.kind) {
+        helper::mount(host, helper, mount, &target)?;
+        return Ok(Some(Made { target, recursive: false }));
     }
-    if options.uid_map.is_some() && options.gid_map.is_some() {
-        return Err(Error::invalid(mount.at(&target), "id-mapped mounts are not supported"));
+    let options = Options::parse(&mount.options)
+        .map_err(|reason| Error::invalid(mount.at(&target), reason))?;
+    let Some((uids, gids)) = options.uid_map.as_deref().zip(options.gid_map.as_deref()) else {
+        return make_of_source(host, mount, target, options);
+    };
+    let namespace = ids::user_namespace(host, uids, gids)?;
+    let made = if mount.kind == "overlay" {
+        make_of_copies(host, mount, target, options, namespace)
+    } else {
+        make_of_source(host, mount, target, options).and_then(|made| {
+            made.iter().try_for_each(|made| ids::remap(host, made, namespace))?;
+            Ok(made)
+        })
+    };
+    close_all(host, [namespace]);
+    made
+}
+
+/// An overlay gives files the owners that its layers give them.
+fn make_of_copies<H: Host>(
+    host: &mut H,
+    mount: &Mount,
+    target: PathBuf,
+    mut options: Options,
+    namespace: Fd,
+) -> Result<Option<Made>, Error> {
+    let lower = overlay::lower(&options.data).ok_or_else(|| {
+        Error::invalid(mount.at(&target), "its lower directories cannot be told apart")
+    })?;
+    let copies = ids::Copies::of(host, &lower, namespace)?;
+    overlay::replace_lower(&mut options.data, &copies.paths);
+    let made = make_of_source(host, mount, target, options);
+    copies.remove(host);
+    made
+}
+
+fn make_of_source<H: Host>(
+    host: &mut H,
+    mount: &Mount,
+    target: PathBuf,
+    options: Options,
+) -> Result<Option<Made>, Error> {
+    if !options.is_loop {
+        return make_of(host, mount, Path::new(&mount.source), target, options);
     }
+    let mut options = options;
+    let mut flags = LoopFlags::empty();
+    flags.set(LoopFlags::READ_ONLY, options.flags.contains(MountFlags::RDONLY));
+    flags.set(LoopFlags::DIRECT_IO, options.data.iter().any(|option| option == DIRECT_IO));
+    options.data.retain(|option| option != DIRECT_IO);
+    let device = loop_device::open(host, Path::new(&mount.source), flags)?;
+    let made = make_of(host, mount, &device.path, target, options);
+    close_all(host, [device.fd]);
+    made
+}
+
+fn make_of<H: Host>(
+    host: &mut H,
+    mount: &Mount,
+    source: &Path,
+    target: PathBuf,
+    mut options: Options,
+) -> Result<Option<Made>, Error> {
     let page = page_size(host);
     let directory = match mount.kind.as_str() {
-        "overlay" if overlay::is_long(&mount.options, page) => overlay::shorten(&mut options.data),
+        "overlay" if overlay::is_long(&options.data, page) => overlay::shorten(&mut options.data),
         _ => None,
     };
     let data = options.data.join(",");
@@ -43,7 +105,7 @@ pub(super) fn make<H: Host>(
     if data.len() >= page {
         return Err(Error::invalid(mount.at(&target), "mount options is too long"));
     }
-    let call = Call { mount, target: &target, flags: options.flags, data: &data };
+    let call = Call { mount, source, target: &target, flags: options.flags, data: &data };
     match directory {
         Some(directory) => call.make_in(host, &directory)?,
         None => call.make(host)?,
@@ -63,6 +125,7 @@ pub(super) fn make<H: Host>(
 /// The arguments of one `mount(2)`.
 struct Call<'a> {
     mount: &'a Mount,
+    source: &'a Path,
     target: &'a Path,
     flags: MountFlags,
     data: &'a str,
@@ -70,8 +133,8 @@ struct Call<'a> {
 
 impl Call<'_> {
     fn make<H: Host>(&self, host: &mut H) -> Result<(), Error> {
-        let Call { mount, target, flags, data } = *self;
-        host.mount(Path::new(&mount.source), target, &mount.kind, flags, data)
+        let Call { mount, source, target, flags, data } = *self;
+        host.mount(source, target, &mount.kind, flags, data)
             .map_err(|errno| Error::system("mount", mount.at(target), errno))
     }
 

@@ -4,7 +4,10 @@
 //! mount namespace. What is understood, and how, is containerd's `mount.All` and
 //! `mount.UnmountRecursive`.
 
+mod helper;
+mod ids;
 mod job;
+mod loop_device;
 mod make;
 mod mountinfo;
 mod options;
@@ -17,23 +20,23 @@ use std::path::{Path, PathBuf};
 use containerd_shim_protos::types::mount as proto;
 use serde::{Deserialize, Serialize};
 
-pub use job::{Job, child, command};
-pub use undo::unmount_all;
+pub(crate) use job::{Job, child, command};
+pub(crate) use undo::unmount_all;
 
 use crate::Error;
 use crate::host::Host;
 
 /// One mount as containerd describes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mount {
+pub(crate) struct Mount {
     /// The file system's type, as `overlay`; a bind mount may have any.
-    pub kind: String,
+    pub(crate) kind: String,
     /// What is mounted: a directory, a device, or only a name.
-    pub source: String,
+    pub(crate) source: String,
     /// Where, as a path inside the root file system; empty is its top.
-    pub target: String,
+    pub(crate) target: String,
     /// Options as in `fstab(5)`.
-    pub options: Vec<String>,
+    pub(crate) options: Vec<String>,
 }
 
 impl From<&proto::Mount> for Mount {
@@ -60,7 +63,11 @@ impl Mount {
 ///
 /// # Errors
 /// Which mount failed, and why. Those made before are undone, the last one first.
-pub fn mount_all<H: Host>(host: &mut H, rootfs: &Path, mounts: &[Mount]) -> Result<(), Error> {
+pub(crate) fn mount_all<H: Host>(
+    host: &mut H,
+    rootfs: &Path,
+    mounts: &[Mount],
+) -> Result<(), Error> {
     let root = canonical(host, rootfs)?;
     let mut made = Vec::new();
     for mount in mounts {
@@ -84,4 +91,61 @@ fn canonical<H: Host>(host: &mut H, path: &Path) -> Result<PathBuf, Error> {
         host.current_dir().map_err(|errno| Error::system("getcwd", path.display(), errno))?
     };
     root_path::resolve(host, Path::new("/"), &start.join(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use mockall::Sequence;
+
+    use super::*;
+    use crate::host::{Errno, MockHost};
+
+    fn mount(target: &str, options: &[&str]) -> Mount {
+        let options = options.iter().map(ToString::to_string).collect();
+        Mount {
+            kind: "tmpfs".to_owned(),
+            source: "none".to_owned(),
+            target: target.to_owned(),
+            options,
+        }
+    }
+
+    #[test]
+    fn a_failure_undoes_what_was_made_before_the_last_first() {
+        let mut host = MockHost::new();
+        let mut order = Sequence::new();
+        host.expect_readlink().returning(|_| Err(Errno::EINVAL));
+        host.expect_open().returning(|_, _, _| Err(Errno::ENOENT));
+        for (target, answer) in [("/r", Ok(())), ("/r/a", Ok(())), ("/r/b", Err(Errno::ENOENT))] {
+            host.expect_mount()
+                .withf(move |_, path, _, _, _| path == Path::new(target))
+                .once()
+                .in_sequence(&mut order)
+                .returning(move |_, _, _, _, _| answer);
+        }
+        for target in ["/r/a", "/r"] {
+            host.expect_unmount()
+                .withf(move |path, detach| path == Path::new(target) && !detach)
+                .once()
+                .in_sequence(&mut order)
+                .returning(|_, _| Ok(()));
+        }
+        let mounts = [mount("", &["size=1m"]), mount("a", &[]), mount("/b", &[])];
+        let error = mount_all(&mut host, Path::new("/r"), &mounts).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "mount \"tmpfs\" from \"none\" at /r/b: no such file or directory (ENOENT)"
+        );
+    }
+
+    #[test]
+    fn a_mount_that_was_only_changed_is_not_undone() {
+        let mut host = MockHost::new();
+        host.expect_readlink().returning(|_| Err(Errno::EINVAL));
+        host.expect_open().returning(|_, _, _| Err(Errno::ENOENT));
+        let mut answers = vec![Err(Errno::EPERM), Ok(())];
+        host.expect_mount().times(2).returning(move |_, _, _, _, _| answers.pop().unwrap());
+        let mounts = [mount("", &["remount", "ro"]), mount("", &[])];
+        mount_all(&mut host, Path::new("/r"), &mounts).unwrap_err();
+    }
 }
