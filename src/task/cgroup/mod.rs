@@ -1,5 +1,7 @@
 //! A container's cgroup: its figures, its processes, and its running out of memory.
 
+#[cfg(test)]
+mod fake;
 mod figures;
 mod find;
 mod join;
@@ -87,7 +89,7 @@ impl Cgroup {
         Ok(pids.into_iter().collect())
     }
 
-    /// Whether its processes are stopped by the freezer, or are about to be.
+    /// Whether the freezer holds its processes, or has been told to.
     pub fn is_frozen<H: Host>(&self, host: &mut H) -> bool {
         let (file, frozen) = match self {
             Cgroup::V2 { path } => (path.join("cgroup.freeze"), "1"),
@@ -129,4 +131,81 @@ impl Cgroup {
 /// Whether an error says that a file, or the cgroup that it was of, is not there.
 fn is_absent(error: &Error) -> bool {
     matches!(error, Error::System { errno: Errno::ENOENT | Errno::ENODEV, .. })
+}
+
+#[cfg(test)]
+mod tests {
+    use containerd_shim_protos::{cgroups, cgroups_v2};
+    use rstest::rstest;
+
+    use super::fake::Fake;
+    use super::*;
+    use crate::host::LinuxHost;
+
+    fn v1(directories: &[(&str, PathBuf)]) -> Cgroup {
+        let pair = |(name, path): &(&str, PathBuf)| ((*name).to_owned(), path.clone());
+        Cgroup::V1 { directories: directories.iter().map(pair).collect() }
+    }
+
+    #[test]
+    fn processes_of_cgroups_below_count_once_and_strangers_do_not() {
+        let fake = Fake::new(&[
+            ("web/cgroup.procs", "30\n7\n7\n0\n"),
+            ("web/memory.max", "max\n"),
+            ("web/inner/cgroup.procs", "101\n7\n"),
+            ("web/inner/deeper/cgroup.procs", "9\n"),
+            ("web/no-cgroup/other", ""),
+        ]);
+        let cgroup = Cgroup::V2 { path: fake.path("web") };
+        let pids = cgroup.pids(&mut LinuxHost::new()).unwrap();
+        assert_eq!(pids, [Pid(7), Pid(9), Pid(30), Pid(101)]);
+    }
+
+    #[test]
+    fn a_cgroup_that_is_gone_is_told_and_not_as_zeros() {
+        let fake = Fake::new(&[("other/memory.current", "1\n")]);
+        let path = fake.path("web");
+        let absent = Error::system("stat", path.display(), Errno::ENOENT);
+        let (v1, v2) = (v1(&[("memory", path.clone())]), Cgroup::V2 { path });
+        for cgroup in [v1, v2] {
+            assert_eq!(cgroup.stats(&mut LinuxHost::new()).unwrap_err(), absent);
+            let error = cgroup.pids(&mut LinuxHost::new()).unwrap_err();
+            assert!(is_absent(&error), "{error}");
+        }
+    }
+
+    #[test]
+    fn figures_are_named_as_containerd_names_them() {
+        let fake = Fake::new(&[("web/pids.current", "3\n"), ("web/pids.max", "max\n")]);
+        let host = &mut LinuxHost::new();
+        let (name, bytes) = v1(&[("pids", fake.path("web"))]).stats(host).unwrap();
+        assert_eq!(name, "io.containerd.cgroups.v1.Metrics");
+        let metrics = cgroups::metrics::Metrics::parse_from_bytes(&bytes).unwrap();
+        assert_eq!((metrics.pids.current, metrics.pids.limit), (3, 0));
+
+        let (name, bytes) = Cgroup::V2 { path: fake.path("web") }.stats(host).unwrap();
+        assert_eq!(name, "io.containerd.cgroups.v2.Metrics");
+        let metrics = cgroups_v2::metrics::Metrics::parse_from_bytes(&bytes).unwrap();
+        assert_eq!((metrics.pids.current, metrics.pids.limit), (3, u64::MAX));
+    }
+
+    #[rstest]
+    #[case::v2_stopped(("cgroup.freeze", "1\n"), true, true)]
+    #[case::v2_running(("cgroup.freeze", "0\n"), true, false)]
+    #[case::v2_root(("cgroup.procs", ""), true, false)]
+    #[case::v1_stopped(("freezer.state", "FROZEN\n"), false, true)]
+    #[case::v1_on_the_way(("freezer.state", "FREEZING\n"), false, false)]
+    #[case::v1_running(("freezer.state", "THAWED\n"), false, false)]
+    fn the_freezer_says_whether_it_holds(
+        #[case] file: (&str, &str),
+        #[case] unified: bool,
+        #[case] frozen: bool,
+    ) {
+        let fake = Fake::new(&[file]);
+        let path = fake.path("");
+        let cgroup = if unified { Cgroup::V2 { path } } else { v1(&[("freezer", path)]) };
+        assert_eq!(cgroup.is_frozen(&mut LinuxHost::new()), frozen);
+        let no_freezer = v1(&[("memory", fake.path(""))]);
+        assert!(!no_freezer.is_frozen(&mut LinuxHost::new()));
+    }
 }
