@@ -16,7 +16,7 @@ use super::is_absent;
 /// # Errors
 /// The path leads out of the tree, or the first thing that could not be done; the process may be
 /// in that cgroup of some hierarchies then.
-pub fn join<H: Host>(host: &mut H, path: &str, pid: Pid) -> Result<(), Error> {
+pub(crate) fn join<H: Host>(host: &mut H, path: &str, pid: Pid) -> Result<(), Error> {
     join_on(host, path, pid, &Machine::OURS)
 }
 

@@ -19,8 +19,8 @@ use crate::Error;
 use crate::files::read_file;
 use crate::host::{Errno, Host, Pid};
 
-pub use join::join;
-pub use oom::OomWatch;
+pub(crate) use join::join;
+pub(crate) use oom::OomWatch;
 
 use figures::{FILE_MAX, read_tree};
 use find::Machine;
@@ -28,7 +28,7 @@ use find::Machine;
 /// Where a process is kept and counted (`cgroups(7)`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Cgroup {
+pub(crate) enum Cgroup {
     /// The machine has the unified hierarchy alone.
     V2 {
         /// The cgroup's directory.
@@ -47,7 +47,7 @@ impl Cgroup {
     ///
     /// # Errors
     /// The process is gone, or its cgroup is not mounted where we can see it.
-    pub fn of_process<H: Host>(host: &mut H, pid: Pid) -> Result<Cgroup, Error> {
+    pub(crate) fn of_process<H: Host>(host: &mut H, pid: Pid) -> Result<Cgroup, Error> {
         find::of_process(host, pid, &Machine::OURS)
     }
 
@@ -57,7 +57,7 @@ impl Cgroup {
     ///
     /// # Errors
     /// `ENOENT` of `stat` if the cgroup is gone; else the file that could not be read.
-    pub fn stats<H: Host>(&self, host: &mut H) -> Result<(String, Vec<u8>), Error> {
+    pub(crate) fn stats<H: Host>(&self, host: &mut H) -> Result<(String, Vec<u8>), Error> {
         let (name, bytes) = match self {
             Cgroup::V2 { path } => {
                 let metrics = v2::metrics(host, path, &Machine::OURS)?;
@@ -79,7 +79,7 @@ impl Cgroup {
     ///
     /// # Errors
     /// The file that could not be read; `ENOENT` if the cgroup is gone.
-    pub fn pids<H: Host>(&self, host: &mut H) -> Result<Vec<Pid>, Error> {
+    pub(crate) fn pids<H: Host>(&self, host: &mut H) -> Result<Vec<Pid>, Error> {
         let mut pids = BTreeSet::new();
         for (_, content) in read_tree(host, self.place(), "cgroup.procs")? {
             let numbers = content.lines().filter_map(|line| line.trim().parse().ok());
@@ -90,7 +90,7 @@ impl Cgroup {
     }
 
     /// Whether the freezer holds its processes, or has been told to.
-    pub fn is_frozen<H: Host>(&self, host: &mut H) -> bool {
+    pub(crate) fn is_frozen<H: Host>(&self, host: &mut H) -> bool {
         let (file, frozen) = match self {
             Cgroup::V2 { path } => (path.join("cgroup.freeze"), "1"),
             Cgroup::V1 { directories } => match directories.get("freezer") {
@@ -107,7 +107,7 @@ impl Cgroup {
     ///
     /// The errors are of use to a log only: a user who is not root may not write everywhere, and
     /// runtimes have turned on those they need.
-    pub fn enable_controllers<H: Host>(&self, host: &mut H) -> Vec<Error> {
+    pub(crate) fn enable_controllers<H: Host>(&self, host: &mut H) -> Vec<Error> {
         match self {
             Cgroup::V2 { path } => join::enable_controllers(host, path),
             Cgroup::V1 { .. } => Vec::new(),

@@ -25,7 +25,7 @@ const LAST_PAUSE: Duration = Duration::from_millis(1600);
 /// other reasons too, and version 1 also wakes when the cgroup is removed, and when only a cgroup
 /// above it has used up its memory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OomWatch {
+pub(crate) struct OomWatch {
     source: Source,
     again: Option<Again>,
 }
@@ -64,7 +64,7 @@ impl OomWatch {
     /// # Errors
     /// The cgroup is gone, or has no memory controller, or there are no descriptors left. Nothing is
     /// left open.
-    pub fn start<H: Host>(host: &mut H, cgroup: &Cgroup) -> Result<OomWatch, Error> {
+    pub(crate) fn start<H: Host>(host: &mut H, cgroup: &Cgroup) -> Result<OomWatch, Error> {
         let source = match cgroup {
             Cgroup::V2 { path } => {
                 let file = open(host, &path.join("memory.events"))?;
@@ -83,7 +83,7 @@ impl OomWatch {
     }
 
     /// Adds what must be ready before the next turn; nothing once the cgroup is gone.
-    pub fn ask(&self, questions: &mut Vec<PollFd>) {
+    pub(crate) fn ask(&self, questions: &mut Vec<PollFd>) {
         match self.source {
             Source::Events { file, .. } => questions.push(PollFd::new(file, Ready::PRIORITY)),
             Source::Notices { counter, .. } => questions.push(PollFd::new(counter, Ready::READ)),
@@ -93,12 +93,12 @@ impl OomWatch {
 
     /// When the next turn is due even if nothing is ready ([`Host::now`]).
     #[must_use]
-    pub fn due(&self) -> Option<Duration> {
+    pub(crate) fn due(&self) -> Option<Duration> {
         self.again.map(|again| again.at)
     }
 
     /// Takes the answers to [`OomWatch::ask`]: the number of kills since it was last asked for.
-    pub fn turn<H: Host>(&mut self, host: &mut H, answers: &[PollFd]) -> u32 {
+    pub(crate) fn turn<H: Host>(&mut self, host: &mut H, answers: &[PollFd]) -> u32 {
         let mut asked = Vec::new();
         self.ask(&mut asked);
         let is_ours = |answer: &&PollFd| asked.iter().any(|question| question.fd == answer.fd);
@@ -111,12 +111,12 @@ impl OomWatch {
     }
 
     /// A last look before the container's end is told: the number of kills since the last one.
-    pub fn check<H: Host>(&mut self, host: &mut H) -> u32 {
+    pub(crate) fn check<H: Host>(&mut self, host: &mut H) -> u32 {
         self.look(host)
     }
 
     /// Stops watching. A second time does nothing.
-    pub fn close<H: Host>(&mut self, host: &mut H) {
+    pub(crate) fn close<H: Host>(&mut self, host: &mut H) {
         self.again = None;
         match std::mem::replace(&mut self.source, Source::Nothing) {
             Source::Events { file: fd, .. } | Source::Notices { counter: fd, .. } => {
