@@ -143,12 +143,105 @@ fn unescaped(field: &[u8]) -> PathBuf {
     let mut bytes = parts.next().unwrap_or_default().to_vec();
     for part in parts {
         let (code, rest) = part.split_at(part.len().min(3));
-        let letter = str::from_utf8(code).ok().and_then(|code| u8::from_str_radix(code, 8).ok());
+        let digits = str::from_utf8(code).ok().filter(|digits| digits.len() == 3);
+        let letter = digits.and_then(|digits| u8::from_str_radix(digits, 8).ok());
         match letter {
             Some(letter) => bytes.push(letter),
-            None => bytes.extend_from_slice(code),
+            None => bytes.extend([b"\\", code].concat()),
         }
         bytes.extend_from_slice(rest);
     }
     PathBuf::from(OsStr::from_bytes(&bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::super::fake::Fake;
+    use super::*;
+    use crate::host::LinuxHost;
+
+    /// A process in cgroups of version 1, and in one of the unified hierarchy besides.
+    const HYBRID: &str = "12:cpu,cpuacct:/default/web\n4:memory:/default/web\n2:rdma:/\n\
+                          1:name=systemd:/default/web\n0::/default/web\n";
+
+    fn mounts(fake: &Fake, root: &str) -> String {
+        let cgroups = fake.path("cgroup");
+        let cgroups = cgroups.display();
+        format!(
+            "22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/root rw\n\
+             35 31 0:32 / /var/lib/web/sys\\040cgroup/memory ro - cgroup cgroup rw,memory\n\
+             31 23 0:28 / {cgroups} rw shared:9 - tmpfs tmpfs rw,mode=755\n\
+             32 31 0:29 {root} {cgroups}/cpu,cpuacct rw shared:2 - cgroup cgroup rw,cpu,cpuacct\n\
+             35 31 0:32 {root} {cgroups}/memory rw,relatime shared:3 - cgroup cgroup rw,memory\n\
+             36 31 0:33 {root} {cgroups}/systemd rw - cgroup cgroup rw,xattr,name=systemd\n\
+             37 31 0:38 {root} {cgroups}/unified rw - cgroup2 cgroup2 rw\n\
+             a line of something else\n"
+        )
+    }
+
+    fn find(fake: &Fake) -> Result<Cgroup, Error> {
+        of_process(&mut LinuxHost::new(), Pid(42), &fake.machine())
+    }
+
+    #[rstest]
+    #[case::all_of_it("/")]
+    #[case::in_a_container("/default")]
+    fn on_a_hybrid_machine_each_controller_has_its_directory(#[case] root: &str) {
+        let fake = Fake::new(&[("proc/42/cgroup", HYBRID)]);
+        fake.write("proc/self/mountinfo", &mounts(&fake, root));
+        let inner = if root == "/" { "default/web" } else { "web" };
+        let directory = |mount| fake.path("cgroup").join(mount).join(inner);
+        let expected = [
+            ("cpu", directory("cpu,cpuacct")),
+            ("cpuacct", directory("cpu,cpuacct")),
+            ("memory", directory("memory")),
+            ("name=systemd", directory("systemd")),
+        ];
+        let directories = expected.map(|(name, path)| (name.to_owned(), path)).into();
+        assert_eq!(find(&fake), Ok(Cgroup::V1 { directories }));
+    }
+
+    #[rstest]
+    #[case::below("0::/kubepods.slice/cri-1.scope\n", "/kubepods.slice/cri-1.scope")]
+    #[case::root("0::/\n", "")]
+    #[case::named_besides("1:name=systemd:/x\n0::/web\n", "/web")]
+    fn on_a_unified_machine_there_is_one_directory(#[case] lines: &str, #[case] path: &str) {
+        let fake = Fake::new(&[("proc/42/cgroup", lines), ("cgroup/cgroup.controllers", "cpu\n")]);
+        let path = PathBuf::from(format!("{}{path}", fake.path("cgroup").display()));
+        assert_eq!(find(&fake), Ok(Cgroup::V2 { path }));
+    }
+
+    #[rstest]
+    #[case::gone(None, "open {}: no such file or directory (ENOENT)")]
+    #[case::not_mounted(Some("4:hugetlb:/web\n0::/web\n"), "{}: no cgroup that is mounted")]
+    #[case::empty(Some(""), "{}: no cgroup that is mounted")]
+    #[case::nonsense(Some("what:\n\n::\n"), "{}: no cgroup that is mounted")]
+    fn what_cannot_be_found_is_told(#[case] lines: Option<&str>, #[case] message: &str) {
+        let fake = Fake::new(&[]);
+        fake.write("proc/self/mountinfo", &mounts(&fake, "/"));
+        if let Some(lines) = lines {
+            fake.write("proc/42/cgroup", lines);
+        }
+        let file = fake.path("proc/42/cgroup").display().to_string();
+        assert_eq!(find(&fake).unwrap_err().to_string(), message.replace("{}", &file));
+    }
+
+    #[rstest]
+    #[case(r"/plain", "/plain")]
+    #[case(r"/a\040b\134c", r"/a b\c")]
+    #[case(r"/end\04", r"/end\04")]
+    #[case(r"/end\", r"/end\")]
+    fn escapes_of_mountinfo_are_undone(#[case] field: &str, #[case] path: &str) {
+        assert_eq!(unescaped(field.as_bytes()), PathBuf::from(path));
+    }
+
+    #[test]
+    fn our_own_cgroup_is_found_on_this_machine() {
+        let host = &mut LinuxHost::new();
+        let pid = host.pid();
+        let cgroup = Cgroup::of_process(host, pid).unwrap();
+        assert!(cgroup.pids(host).unwrap().contains(&pid), "{cgroup:?}");
+    }
 }

@@ -16,7 +16,7 @@ use super::is_absent;
 /// # Errors
 /// The path leads out of the tree, or the first thing that could not be done; the process may be
 /// in that cgroup of some hierarchies then.
-pub fn join<H: Host>(host: &mut H, path: &str, pid: Pid) -> Result<(), Error> {
+pub(crate) fn join<H: Host>(host: &mut H, path: &str, pid: Pid) -> Result<(), Error> {
     join_on(host, path, pid, &Machine::OURS)
 }
 
@@ -114,4 +114,102 @@ pub(super) fn write<H: Host>(host: &mut H, path: &Path, word: &str) -> Result<()
     let written = write_all(host, fd, word.as_bytes()).map_err(failed("write"));
     close_all(host, [fd]);
     written
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::super::fake::Fake;
+    use super::*;
+    use crate::host::LinuxHost;
+
+    fn content(fake: &Fake, name: &str) -> String {
+        let content = read_file(&mut LinuxHost::new(), &fake.path(name), FILE_MAX).unwrap();
+        String::from_utf8(content).unwrap()
+    }
+
+    #[test]
+    fn what_is_not_turned_on_is_turned_on_from_the_root_down() {
+        let all = ("io pids\n", "pids\n");
+        let fake = Fake::new(&[
+            ("cgroup/cgroup.controllers", all.0),
+            ("cgroup/cgroup.subtree_control", all.0),
+            ("cgroup/pod/cgroup.controllers", all.0),
+            ("cgroup/pod/cgroup.subtree_control", "io\n"),
+            ("cgroup/pod/web/cgroup.controllers", all.1),
+            ("cgroup/pod/web/cgroup.subtree_control", ""),
+        ]);
+        let web = fake.path("cgroup/pod/web");
+        assert_eq!(enable_controllers(&mut LinuxHost::new(), &web), []);
+        assert_eq!(content(&fake, "cgroup/cgroup.subtree_control"), all.0);
+        assert_eq!(content(&fake, "cgroup/pod/cgroup.subtree_control"), "+pids");
+        assert_eq!(content(&fake, "cgroup/pod/web/cgroup.subtree_control"), "");
+    }
+
+    #[test]
+    fn a_cgroup_that_cannot_be_changed_is_told_of_and_the_next_one_is_tried() {
+        let fake = Fake::new(&[
+            ("cgroup/cgroup.controllers", "cpu io\n"),
+            ("cgroup/cgroup.subtree_control/not-a-file", ""),
+            ("cgroup/pod/cgroup.controllers", "cpu\n"),
+            ("cgroup/pod/cgroup.subtree_control", ""),
+        ]);
+        let errors = enable_controllers(&mut LinuxHost::new(), &fake.path("cgroup/pod/web"));
+        let subject = fake.path("cgroup/cgroup.subtree_control");
+        assert_eq!(errors, [Error::system("read", subject.display(), Errno::EISDIR)]);
+        assert_eq!(content(&fake, "cgroup/pod/cgroup.subtree_control"), "+cpu");
+    }
+
+    #[test]
+    fn a_new_cpuset_is_made_usable_before_it_is_entered() {
+        let fake = Fake::new(&[("top/cpuset.cpus", "0-1\n"), ("top/cpuset.mems", "0\n")]);
+        let host = &mut LinuxHost::new();
+        host.mkdir(&fake.path("top/a"), 0o755).unwrap();
+        fake.write("top/a/cpuset.cpus", "");
+        fake.write("top/a/cpuset.mems", "");
+        inherit_cpuset(host, &fake.path("top/a")).unwrap();
+        assert_eq!(content(&fake, "top/a/cpuset.cpus"), "0-1");
+        assert_eq!(content(&fake, "top/a/cpuset.mems"), "0");
+    }
+
+    #[test]
+    fn a_process_joins_every_hierarchy() {
+        let fake = Fake::new(&[
+            ("cgroup/memory/shims/mine/cgroup.procs", ""),
+            ("cgroup/pids/shims/mine/cgroup.procs", ""),
+        ]);
+        let root = fake.path("cgroup");
+        let mount = |name: &str| {
+            format!("35 31 0:32 / {}/{name} rw - cgroup cgroup rw,{name}\n", root.display())
+        };
+        fake.write("proc/self/mountinfo", &format!("{}{}", mount("memory"), mount("pids")));
+        join_on(&mut LinuxHost::new(), "/shims/mine", Pid(42), &fake.machine()).unwrap();
+        assert_eq!(content(&fake, "cgroup/memory/shims/mine/cgroup.procs"), "42");
+        assert_eq!(content(&fake, "cgroup/pids/shims/mine/cgroup.procs"), "42");
+    }
+
+    #[rstest]
+    #[case("/shims", "cgroup/shims/cgroup.procs")]
+    #[case("shims/mine", "cgroup/shims/mine/cgroup.procs")]
+    fn a_cgroup_is_made_if_it_is_not_there(#[case] path: &str, #[case] file: &str) {
+        let fake = Fake::new(&[("cgroup/cgroup.controllers", "cpu\n")]);
+        let error = join_on(&mut LinuxHost::new(), path, Pid(42), &fake.machine()).unwrap_err();
+        // A directory that the kernel does not fill has no such file.
+        let file = fake.path(file);
+        assert_eq!(error, Error::system("open", file.display(), Errno::ENOENT));
+        assert!(LinuxHost::new().list(file.parent().unwrap()).unwrap().is_empty());
+    }
+
+    #[rstest]
+    #[case("")]
+    #[case("/../..")]
+    #[case("/shims/../../etc")]
+    #[case("./shims")]
+    fn a_path_that_leads_elsewhere_is_refused(#[case] path: &str) {
+        let fake = Fake::new(&[("cgroup/cgroup.controllers", "cpu\n")]);
+        let error = join_on(&mut LinuxHost::new(), path, Pid(42), &fake.machine()).unwrap_err();
+        let reason = format!("cgroup {path:?}: not a path from the root down");
+        assert_eq!(error.to_string(), reason);
+    }
 }

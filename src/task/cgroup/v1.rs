@@ -273,3 +273,170 @@ fn rdma<H: Host>(files: &mut Files<'_, H>) -> Result<RdmaStat, Error> {
         ..Default::default()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fake::Fake;
+    use super::*;
+    use crate::host::LinuxHost;
+
+    /// What Linux 6.1 shows of a container with limits of everything.
+    const FILES: [(&str, &str); 27] = [
+        ("cpu/cpu.stat", "nr_periods 10\nnr_throttled 4\nthrottled_time 500\nnr_bursts 0\n"),
+        ("cpu/cpuacct.stat", "user 123\nsystem 45\n"),
+        ("cpu/cpuacct.usage", "1712345678\n"),
+        ("cpu/cpuacct.usage_percpu", "1700000000 12345678 \n"),
+        ("memory/memory.stat", MEMORY_STAT),
+        ("memory/memory.usage_in_bytes", "100\n"),
+        ("memory/memory.max_usage_in_bytes", "200\n"),
+        ("memory/memory.failcnt", "3\n"),
+        ("memory/memory.limit_in_bytes", "9223372036854771712\n"),
+        ("memory/memory.kmem.usage_in_bytes", "10\n"),
+        ("memory/memory.kmem.max_usage_in_bytes", "20\n"),
+        ("memory/memory.kmem.failcnt", "0\n"),
+        ("memory/memory.kmem.limit_in_bytes", "30\n"),
+        ("memory/memory.oom_control", "oom_kill_disable 1\nunder_oom 1\noom_kill 2\n"),
+        ("pids/pids.current", "5\n"),
+        ("pids/pids.max", "77\n"),
+        ("blkio/blkio.throttle.io_service_bytes", BLKIO),
+        ("blkio/blkio.throttle.io_serviced", "Total 0\n"),
+        ("hugetlb/hugetlb.2MB.usage_in_bytes", "2097152\n"),
+        ("hugetlb/hugetlb.2MB.max_usage_in_bytes", "4194304\n"),
+        ("hugetlb/hugetlb.2MB.failcnt", "6\n"),
+        ("huge_pages/hugepages-2048kB/free_hugepages", "0\n"),
+        ("rdma/rdma.current", "mlx4_0 hca_handle=2 hca_object=2000\n"),
+        ("rdma/rdma.max", "mlx4_0 hca_handle=3 hca_object=max\n"),
+        ("proc/partitions", PARTITIONS),
+        ("freezer/freezer.state", "THAWED\n"),
+        ("systemd/cgroup.procs", "1\n"),
+    ];
+    const BLKIO: &str = "8:0 Read 4096\n8:0 Write 8192\n8:0 Total 12288\n9:1 Read 1\nTotal 12289\n";
+    const PARTITIONS: &str = "major minor  #blocks  name\n\n   8        0  488386584 sda\n\
+                                 8        1     524288 sda1\n   8        0  488386584 again\n";
+    const MEMORY_STAT: &str = "cache 1\nrss 2\nrss_huge 3\nshmem 99\nmapped_file 4\ndirty 5\n\
+        writeback 6\npgpgin 7\npgpgout 8\npgfault 9\npgmajfault 10\ninactive_anon 11\n\
+        active_anon 12\ninactive_file 13\nactive_file 14\nunevictable 15\n\
+        hierarchical_memory_limit 16\nhierarchical_memsw_limit 17\ntotal_cache 18\ntotal_rss 19\n\
+        total_rss_huge 20\ntotal_mapped_file 21\ntotal_dirty 22\ntotal_writeback 23\n\
+        total_pgpgin 24\ntotal_pgpgout 25\ntotal_pgfault 26\ntotal_pgmajfault 27\n\
+        total_inactive_anon 28\ntotal_active_anon 29\ntotal_inactive_file 30\n\
+        total_active_file 31\ntotal_unevictable 32\n";
+
+    fn read(fake: &Fake) -> Metrics {
+        let controllers =
+            ["cpu", "cpuacct", "memory", "pids", "blkio", "hugetlb", "rdma", "freezer", "systemd"];
+        let directory = |name: &str| {
+            let place = if name == "cpuacct" { "cpu" } else { name };
+            (name.to_owned(), fake.path(place))
+        };
+        let directories = controllers.map(directory).into();
+        metrics(&mut LinuxHost::new(), &directories, &fake.machine()).unwrap()
+    }
+
+    #[test]
+    fn every_figure_is_in_its_field() {
+        let metrics = read(&Fake::new(&FILES));
+        let memory = &metrics.memory;
+        let fields = [
+            memory.cache,
+            memory.rss,
+            memory.rss_huge,
+            memory.mapped_file,
+            memory.dirty,
+            memory.writeback,
+            memory.pg_pg_in,
+            memory.pg_pg_out,
+            memory.pg_fault,
+            memory.pg_maj_fault,
+            memory.inactive_anon,
+            memory.active_anon,
+            memory.inactive_file,
+            memory.active_file,
+            memory.unevictable,
+            memory.hierarchical_memory_limit,
+            memory.hierarchical_swap_limit,
+            memory.total_cache,
+            memory.total_rss,
+            memory.total_rss_huge,
+            memory.total_mapped_file,
+            memory.total_dirty,
+            memory.total_writeback,
+            memory.total_pg_pg_in,
+            memory.total_pg_pg_out,
+            memory.total_pg_fault,
+            memory.total_pg_maj_fault,
+            memory.total_inactive_anon,
+            memory.total_active_anon,
+            memory.total_inactive_file,
+            memory.total_active_file,
+            memory.total_unevictable,
+        ];
+        assert!(fields.iter().copied().eq(1..=32), "{fields:?}");
+        let entry = |entry: &MemoryEntry| [entry.usage, entry.max, entry.failcnt, entry.limit];
+        assert_eq!(entry(&memory.usage), [100, 200, 3, 9_223_372_036_854_771_712]);
+        assert_eq!(entry(&memory.kernel), [10, 20, 0, 30]);
+        assert_eq!((entry(&memory.swap), entry(&memory.kernel_tcp)), ([0; 4], [0; 4]));
+
+        let oom = &metrics.memory_oom_control;
+        assert_eq!([oom.oom_kill_disable, oom.under_oom, oom.oom_kill], [1, 1, 2]);
+        let usage = &metrics.cpu.usage;
+        assert_eq!(
+            [usage.total, usage.user, usage.kernel],
+            [1_712_345_678, 1_230_000_000, 450_000_000]
+        );
+        assert_eq!(usage.per_cpu, [1_700_000_000, 12_345_678]);
+        let throttling = &metrics.cpu.throttling;
+        let throttled = (throttling.throttled_periods, throttling.throttled_time);
+        assert_eq!((throttling.periods, throttled), (10, (4, 500)));
+        assert_eq!([metrics.pids.current, metrics.pids.limit], [5, 77]);
+        let pages = metrics.hugetlb.first().unwrap();
+        assert_eq!([pages.usage, pages.max, pages.failcnt], [2 << 20, 4 << 20, 6]);
+        assert_eq!((pages.pagesize.as_str(), metrics.hugetlb.len()), ("2MB", 1));
+        let rdma = [&metrics.rdma.current, &metrics.rdma.limit];
+        let handles = rdma.map(|entries| entries.first().map(|first| first.hca_handles));
+        assert_eq!(handles, [Some(2), Some(3)]);
+    }
+
+    fn entries(list: &[BlkIOEntry]) -> Vec<(String, String, u64)> {
+        let entry = |entry: &BlkIOEntry| (entry.device.clone(), entry.op.clone(), entry.value);
+        list.iter().map(entry).collect()
+    }
+
+    fn entry(device: &str, op: &str, value: u64) -> (String, String, u64) {
+        (device.to_owned(), op.to_owned(), value)
+    }
+
+    #[test]
+    fn devices_bear_their_names_and_totals_are_nobodys() {
+        let blkio = read(&Fake::new(&FILES)).blkio;
+        let sda = |op, value| entry("/dev/sda", op, value);
+        let expected =
+            [sda("Read", 4096), sda("Write", 8192), sda("Total", 12288), entry("", "Read", 1)];
+        assert_eq!(entries(&blkio.io_service_bytes_recursive), expected);
+        assert!(blkio.io_serviced_recursive.is_empty());
+    }
+
+    #[test]
+    fn what_the_old_scheduler_counted_goes_first() {
+        let fake = Fake::new(&FILES);
+        fake.write("blkio/blkio.io_serviced_recursive", "8:0 Read 2\nTotal 2\n");
+        fake.write("blkio/blkio.io_service_bytes_recursive", "8:0 Read 3\nTotal 3\n");
+        fake.write("blkio/blkio.time_recursive", "8:0 4\n");
+        let blkio = read(&fake).blkio;
+        assert_eq!(entries(&blkio.io_serviced_recursive), [entry("/dev/sda", "Read", 2)]);
+        assert_eq!(entries(&blkio.io_service_bytes_recursive), [entry("/dev/sda", "Read", 3)]);
+        assert_eq!(entries(&blkio.io_time_recursive), [entry("/dev/sda", "", 4)]);
+    }
+
+    #[test]
+    fn a_machine_without_controllers_has_no_figures() {
+        let machine = Fake::new(&[]);
+        let none = metrics(&mut LinuxHost::new(), &BTreeMap::new(), &machine.machine()).unwrap();
+        let cpu = CPUStat {
+            usage: MessageField::some(CPUUsage::default()),
+            throttling: MessageField::some(Throttle::default()),
+            ..Default::default()
+        };
+        assert_eq!(none, Metrics { cpu: MessageField::some(cpu), ..Default::default() });
+    }
+}
