@@ -14,6 +14,12 @@ struct Logger {
     ready: Fd,
 }
 
+impl Logger {
+    fn die(&self, bench: &mut Bench) {
+        close_all(&mut bench.host, [self.stdout, self.stderr, self.ready]);
+    }
+}
+
 fn with_logger(scheme: &str, terminal: bool) -> (Bench, Command, Logger) {
     let mut bench = Bench::new();
     bench.open(&Wanted {
@@ -80,7 +86,7 @@ fn a_logger_reads_to_the_end_before_the_streams_are_drained() {
         questions.is_empty() && bench.stdio.due().is_none()
     };
     assert!(nothing_to_do(&bench), "the bytes are none of our business");
-    process.map(|end| bench.close(end));
+    process.into_iter().for_each(|end| bench.close(end));
     bench.process_ended();
     assert!(!bench.stdio.is_drained());
     assert_eq!(bench.found(logger.stdout), found(b"out", true));
@@ -95,7 +101,7 @@ fn a_process_outlives_its_logger(#[values(false, true)] ended_is_known: bool) {
     let (mut bench, _, logger) = with_logger("binary", false);
     let process = bench.process_end(1);
     bench.runtime_done();
-    [logger.ready, logger.stdout, logger.stderr].map(|fd| bench.close(fd));
+    logger.die(&mut bench);
     bench.write(process, b"before");
     if ended_is_known {
         bench.stdio.logger_ended(&mut bench.host);
@@ -135,7 +141,7 @@ fn a_terminal_outlives_its_logger() {
     let (mut bench, _, logger) = with_logger("binary", true);
     let slave = terminal::send_console(&mut bench);
     bench.runtime_done();
-    [logger.ready, logger.stdout, logger.stderr].map(|fd| bench.close(fd));
+    logger.die(&mut bench);
     bench.stdio.logger_ended(&mut bench.host);
     for _ in 0..100 {
         bench.write(slave, &[b'x'; 1000]);

@@ -42,7 +42,6 @@ impl Kernel {
 }
 
 fn host_on(kernel: &Rc<RefCell<Kernel>>) -> MockHost {
-    // A mock wants what could be sent to another thread; this one stays.
     let mut host = MockHost::new();
     let mine = || Rc::clone(kernel);
     let k = mine();
