@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use wavetank::host::{
-    Fd, FileKind, Host, LinuxHost, OpenFlags, PollFd, Ready, Result, Signal, Termios, WindowSize,
-    close_all,
+    Fd, FileKind, Host, LinuxHost, OpenFlags, PollFd, Ready, Result, Signal, Termios, User,
+    WindowSize, close_all,
 };
 use wavetank_sim::{Choose, Config, Outcome, Random, World};
 
@@ -26,6 +26,7 @@ pub(crate) enum Step {
     Open(&'static str, OpenFlags, usize),
     Close(usize),
     Read(usize, usize),
+    ReadAt(usize, u64, usize),
     Write(usize, usize, usize),
     Splice(usize, usize, usize),
     Pipe(usize, usize),
@@ -40,6 +41,10 @@ pub(crate) enum Step {
     Symlink(&'static str, &'static str),
     Readlink(&'static str),
     List(&'static str),
+    ChangeDir(&'static str),
+    Memory(usize),
+    Counter(usize),
+    Count(usize, u64),
     Poll(Ready),
     Master(usize),
     Unlock(usize),
@@ -55,6 +60,8 @@ pub(crate) enum Step {
     Accept(usize, usize),
     Send(usize, usize, usize, usize),
     Receive(usize, usize),
+    Credentials(usize),
+    SocketPath(usize),
 }
 
 /// What a sequence is about; each has its own mixture of calls.
@@ -76,6 +83,10 @@ const TYPED: &[u8] = b"abc\ndef\x04ghijk\x7f\x7fl\rmno\x07\x7fp\x03qrs\n\x04tuvw
 const MOMENT: Duration = Duration::from_micros(100);
 /// How long it may take.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// Where reads begin that do not go on where the last ended.
+const OFFSETS: [u64; 5] = [0, 1, 99, 5000, u64::MAX];
+/// What counters are counted up by.
+const COUNTS: [u64; 5] = [0, 1, 5, u64::MAX - 1, u64::MAX];
 const SIZES: [usize; 8] = [1, 2, 100, 4095, 4096, 4097, 20_000, 70_000];
 
 fn draw(chooser: &mut Random, topic: Calls) -> Step {
@@ -104,10 +115,13 @@ fn draw(chooser: &mut Random, topic: Calls) -> Step {
         OpenFlags::CREATE | OpenFlags::NOFOLLOW,
     ];
     let extra = extra[chooser.choose(extra.len())];
-    let interest = [Ready::READ, Ready::WRITE, Ready::READ | Ready::WRITE, Ready::empty()];
+    let offset = OFFSETS[chooser.choose(OFFSETS.len())];
+    let count = COUNTS[chooser.choose(COUNTS.len())];
+    let both = Ready::READ | Ready::WRITE;
+    let interest = [Ready::READ, Ready::WRITE, both, Ready::PRIORITY, Ready::empty()];
     let interest = interest[chooser.choose(interest.len())];
     match topic {
-        Calls::Files => match chooser.choose(16) {
+        Calls::Files => match chooser.choose(19) {
             0..=3 => Step::Open(name, access | extra, slot),
             4 => Step::Close(slot),
             5 => Step::Read(slot, size),
@@ -119,9 +133,12 @@ fn draw(chooser: &mut Random, topic: Calls) -> Step {
             12 => Step::Symlink(second, name),
             13 => [Step::Readlink(name), Step::Mkfifo(name)][chooser.choose(2)].clone(),
             14 => [Step::List("."), Step::List(name)][chooser.choose(2)].clone(),
+            15 => Step::ReadAt(slot, offset, size),
+            16 => Step::ChangeDir(name),
+            17 => [Step::Memory(slot), Step::Poll(interest)][chooser.choose(2)].clone(),
             _ => [Step::Stat(name), Step::Kind(slot)][chooser.choose(2)].clone(),
         },
-        Calls::Fifos => match chooser.choose(14) {
+        Calls::Fifos => match chooser.choose(17) {
             0 => Step::Mkfifo(fifo),
             1..=3 => Step::Open(fifo, access, slot),
             4 => Step::Pipe(slot, other),
@@ -130,9 +147,13 @@ fn draw(chooser: &mut Random, topic: Calls) -> Step {
             9 | 10 => Step::Read(slot, size),
             11 => Step::Splice(slot, other, size),
             12 => Step::Unread(slot),
+            13 => {
+                [Step::Counter(slot), Step::ReadAt(slot, offset, size)][chooser.choose(2)].clone()
+            }
+            14 | 15 => Step::Count(slot, count),
             _ => Step::Poll(interest),
         },
-        Calls::Terminals => match chooser.choose(24) {
+        Calls::Terminals => match chooser.choose(25) {
             0 => Step::Master(slot),
             1 => Step::Unlock(slot),
             2 | 3 => Step::Peer(slot, other),
@@ -141,10 +162,11 @@ fn draw(chooser: &mut Random, topic: Calls) -> Step {
             7..=12 => Step::Write(slot, size.min(100), first),
             13..=18 => Step::Read(slot, size),
             19 => Step::SetSize(slot, 80),
+            22 => Step::ReadAt(slot, offset, size),
             20 | 21 => [Step::Size(slot), Step::Unread(slot)][chooser.choose(2)].clone(),
             _ => Step::Poll(interest),
         },
-        Calls::Sockets => match chooser.choose(24) {
+        Calls::Sockets => match chooser.choose(28) {
             0 => Step::Socket(slot),
             1 => Step::Bind(slot, fifo),
             2 => Step::Listen(slot),
@@ -157,6 +179,9 @@ fn draw(chooser: &mut Random, topic: Calls) -> Step {
             17..=19 => Step::Read(slot, size),
             20 => Step::Pipe(slot, other),
             21 => Step::Unread(slot),
+            22 | 23 => Step::Credentials(slot),
+            24 => Step::SocketPath(slot),
+            25 => Step::ReadAt(slot, offset, size),
             _ => Step::Poll(interest),
         },
     }
@@ -170,7 +195,7 @@ fn prepare(chooser: &mut Random, topic: Calls) -> Vec<Step> {
     let at = |place: usize| (place + shift) % SLOTS;
     match topic {
         Calls::Files => vec![Step::Mkdir("d")],
-        Calls::Fifos => vec![Step::Mkfifo("f"), Step::Mkfifo("g")],
+        Calls::Fifos => vec![Step::Mkfifo("f"), Step::Mkfifo("g"), Step::Counter(shift)],
         Calls::Terminals => vec![
             Step::Master(shift % FEW),
             Step::Unlock(shift % FEW),
@@ -209,6 +234,11 @@ impl<H: Host> Machine<'_, H> {
 
     fn at(&self, name: &str) -> PathBuf {
         self.base.join(name)
+    }
+
+    /// A path as it is seen from the base, if it leads below that.
+    fn below_base(&self, path: &Path) -> PathBuf {
+        path.strip_prefix(&self.base).unwrap_or(path).to_owned()
     }
 
     fn put(&mut self, slot: usize, fd: Fd) {
@@ -280,6 +310,11 @@ impl<H: Host> Machine<'_, H> {
                 let result = self.host.read(self.fd(slot), &mut buffer);
                 text(result.map(|count| digest(&buffer[..count])))
             }
+            Step::ReadAt(slot, offset, size) => {
+                let mut buffer = vec![0; size];
+                let result = self.host.read_at(self.fd(slot), offset, &mut buffer);
+                text(result.map(|count| digest(&buffer[..count])))
+            }
             Step::Write(slot, size, first) => {
                 let bytes = self.bytes(first, size);
                 text(self.host.write(self.fd(slot), &bytes))
@@ -315,6 +350,27 @@ impl<H: Host> Machine<'_, H> {
             }
             Step::Readlink(path) => text(self.host.readlink(&self.base.join(path))),
             Step::List(path) => text(self.host.list(&self.base.join(path))),
+            Step::ChangeDir(path) => {
+                let result = self.host.change_dir(&self.base.join(path));
+                let now = result.and_then(|()| self.host.current_dir());
+                self.host.change_dir(Path::new("/")).unwrap();
+                text(now.map(|now| self.below_base(&now)))
+            }
+            Step::Memory(slot) => {
+                let result = self.host.memory_file();
+                let me = self.host.user();
+                let stat = result.and_then(|fd| self.host.fstat(fd));
+                let of_me = stat
+                    .map(|it| (it.kind, it.size, it.mode, (it.uid, it.gid) == (me.uid, me.gid)));
+                self.opened(slot, result) + &text(of_me)
+            }
+            Step::Counter(slot) => {
+                let result = self.host.event_counter();
+                self.opened(slot, result)
+            }
+            Step::Count(slot, number) => {
+                text(self.host.write(self.fd(slot), &number.to_ne_bytes()))
+            }
             Step::Poll(interest) => {
                 let open: Vec<Fd> = self.slots.iter().flatten().copied().collect();
                 let mut questions: Vec<PollFd> =
@@ -393,6 +449,16 @@ impl<H: Host> Machine<'_, H> {
                     close_all(self.host, received.fds);
                     (digest(&buffer[..received.len]), count)
                 }))
+            }
+            Step::Credentials(slot) => {
+                let (pid, user) = (self.host.pid(), self.host.user());
+                let who = self.host.peer(self.fd(slot));
+                let nobody = |user: User| user.uid == u32::MAX && user.gid == u32::MAX;
+                text(who.map(|it| (it.pid == pid, it.user == user, it.pid.0 == 0, nobody(it.user))))
+            }
+            Step::SocketPath(slot) => {
+                let path = self.host.socket_path(self.fd(slot));
+                text(path.map(|path| self.below_base(&path)))
             }
         }
     }
