@@ -22,6 +22,7 @@
 
 mod calls;
 mod compare;
+mod draw;
 mod processes;
 
 use std::env;
