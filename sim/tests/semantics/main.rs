@@ -12,6 +12,7 @@ mod paths;
 mod pipes;
 mod processes;
 mod ptys;
+mod runtime;
 mod schedules;
 mod signals;
 mod sockets;
