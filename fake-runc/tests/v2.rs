@@ -30,8 +30,8 @@ fn line(words: &str) -> String {
 fn told(place: &Place) -> String {
     let log = fs::read_to_string(place.path("log.json")).unwrap_or_default();
     let records = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let errors = records.filter(|record| record["level"] == "error");
-    errors.last().map(|record| record["msg"].as_str().unwrap().to_owned()).unwrap_or_default()
+    let mut errors = records.rev().filter(|record| record["level"] == "error");
+    errors.next().map(|record| record["msg"].as_str().unwrap().to_owned()).unwrap_or_default()
 }
 
 /// With this on its standard input.

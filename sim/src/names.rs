@@ -123,20 +123,21 @@ impl Kernel {
         self.allow_change(walker, old.parent)?;
         self.allow_change(walker, new.parent)?;
         if let Some(replaced) = new.inode {
-            match (self.is_directory(inode), &self.inodes[replaced].node) {
-                (true, Node::Directory(entries)) if !entries.is_empty() => {
-                    return Err(Errno::ENOTEMPTY);
-                }
-                (true, Node::Directory(_)) => {}
-                (true, _) => return Err(Errno::ENOTDIR),
-                (false, Node::Directory(_)) => return Err(Errno::EISDIR),
-                (false, _) => {}
+            match (self.is_directory(inode), self.is_directory(replaced)) {
+                (true, false) => return Err(Errno::ENOTDIR),
+                (false, true) => return Err(Errno::EISDIR),
+                _ => {}
             }
         }
         if [Some(inode), new.inode].into_iter().flatten().any(|it| self.is_mount_point(it)) {
             return Err(Errno::EBUSY);
         }
-        if new.inode.is_some() {
+        if let Some(replaced) = new.inode {
+            if let Node::Directory(entries) = &self.inodes[replaced].node
+                && !entries.is_empty()
+            {
+                return Err(Errno::ENOTEMPTY);
+            }
             self.unlink_entry(new.parent, &new.name);
         }
         self.entries(old.parent).remove(&old.name);

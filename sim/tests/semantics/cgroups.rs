@@ -1,4 +1,5 @@
-//! `cgroups(7)`: which one a process is in, and files that tell of their changes.
+//! `cgroups(7)`: which one a process is in, and files that tell of their changes. What they tell was
+//! looked up on Linux, with `cgroup.events`.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-//! `mount(2)`, `umount2(2)` and what `proc_pid_mountinfo(5)` says. The errors are those of Linux's
-//! `fs/namespace.c`, in its order.
+//! `mount(2)`, `umount2(2)` and what `proc_pid_mountinfo(5)` says. Every error here was looked up on
+//! Linux, in a mount namespace of its own.
 
 use std::path::{Path, PathBuf};
 
@@ -47,7 +47,7 @@ fn mount_info(host: &mut SimHost<'_>) -> String {
 #[case("none", "/b/none", "tmpfs", MountFlags::empty(), Some(Errno::ENOENT))]
 #[case("none", "/b/file", "tmpfs", MountFlags::empty(), Some(Errno::ENOTDIR))]
 #[case("none", "/b/rootfs", "", MountFlags::empty(), Some(Errno::EINVAL))]
-#[case("/dev/vdb", "/b/rootfs", "ext4", MountFlags::empty(), Some(Errno::ENODEV))]
+#[case("none", "/b/rootfs", "nofs", MountFlags::empty(), Some(Errno::ENODEV))]
 #[case("/layer", "/b/rootfs", "", BIND, None)]
 #[case("/b/file", "/b/file", "", BIND, None)]
 #[case("/layer", "/b/file", "", BIND, Some(Errno::ENOTDIR))]
@@ -79,10 +79,8 @@ fn a_mount_point_is_in_the_way_of_those_who_remove_and_rename() {
         assert_eq!(host.rmdir(Path::new("/b/rootfs")), busy);
         assert_eq!(host.unlink(Path::new("/b/file")), busy);
         assert_eq!(host.rename(Path::new("/b/rootfs"), Path::new("/b/other")), busy);
-        assert_eq!(host.rename(Path::new("/layer"), Path::new("/b/rootfs")), Err(Errno::ENOTEMPTY));
-        host.rmdir(Path::new("/b/rootfs/sub")).unwrap();
         assert_eq!(host.rename(Path::new("/layer"), Path::new("/b/rootfs")), busy);
-        host.mkdir(Path::new("/b/rootfs/sub"), 0o755).unwrap();
+        assert_eq!(host.rename(Path::new("/layer"), Path::new("/b/file")), Err(Errno::ENOTDIR));
         let out = host.rename(Path::new("/b/rootfs/sub"), Path::new("/b/sub"));
         assert_eq!(out, Err(Errno::EXDEV));
         host.rename(Path::new("/b"), Path::new("/c")).unwrap();
