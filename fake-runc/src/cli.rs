@@ -130,6 +130,8 @@ pub struct Launch {
     pub keep: bool,
     /// `--image-path` of `restore`.
     pub image: Option<PathBuf>,
+    /// `--work-path` of `restore`: where the log of the restoring goes.
+    pub work: Option<PathBuf>,
     /// What the process stands on.
     pub stdio: Stdio,
 }
@@ -308,6 +310,7 @@ fn launch(word: Subcommand, found: &Parsed) -> Result<Action> {
         detach: word == Subcommand::Create || found.on("detach"),
         keep: found.on("keep"),
         image,
+        work: found.path("work-path"),
         stdio: stdio(found)?,
     }))
 }
@@ -340,7 +343,7 @@ fn kill(found: &Parsed) -> Result<Action> {
         _ => return Err("\"kill\" requires at most 2 arguments".to_owned()),
     };
     let unknown = || format!("unknown signal \"{text}\"");
-    let signal = signal::parse(&text).ok_or_else(unknown)?;
+    let signal = signal::parse_any(&text).ok_or_else(unknown)?;
     Ok(Action::Kill { id, all: found.on("all"), signal })
 }
 

@@ -21,6 +21,7 @@ fn launched(word: Subcommand, id: &str) -> Launch {
         detach: true,
         keep: false,
         image: None,
+        work: None,
         stdio: Stdio { pid_file: Some("/s/pid".into()), ..Stdio::default() },
     }
 }
@@ -89,11 +90,20 @@ fn socket() -> ConsoleFlag {
 )]
 #[case::restore_0_2_3(
     "restore --image-path /i --work-path /i/criu.work/restore-2016 --pid-file /s/pid c1",
-    Launch { image: Some("/i".into()), detach: false, ..launched(Subcommand::Restore, "c1") }
+    Launch {
+        image: Some("/i".into()),
+        work: Some("/i/criu.work/restore-2016".into()),
+        detach: false,
+        ..launched(Subcommand::Restore, "c1")
+    }
 )]
 #[case::restore_0_2_9(
     "restore -d --image-path /i --work-path /i/criu.work/restore-2026-11-23T11:50:20.862661654Z --shell-job --tcp-established --ext-unix-sk --no-pivot --empty-ns network --empty-ns ipc --pid-file /s/pid c1",
-    Launch { image: Some("/i".into()), ..launched(Subcommand::Restore, "c1") }
+    Launch {
+        image: Some("/i".into()),
+        work: Some("/i/criu.work/restore-2026-11-23T11:50:20.862661654Z".into()),
+        ..launched(Subcommand::Restore, "c1")
+    }
 )]
 #[case::create_1_1(
     "create --bundle /b --pid-file /s/pid --console-socket /t/pty.sock --no-pivot --no-new-keyring --preserve-fds 2 c1",
@@ -114,7 +124,31 @@ fn socket() -> ConsoleFlag {
 )]
 #[case::restore_1_1(
     "restore --bundle /b --pid-file /s/pid --image-path /i --work-path /w --tcp-established --file-locks --manage-cgroups-mode soft --lazy-pages --auto-dedup --lsm-profile x --lsm-mount-context y --detach c1",
-    Launch { bundle: bundle(), image: Some("/i".into()), ..launched(Subcommand::Restore, "c1") }
+    Launch {
+        bundle: bundle(),
+        image: Some("/i".into()),
+        work: Some("/w".into()),
+        ..launched(Subcommand::Restore, "c1")
+    }
+)]
+#[case::create_v2(
+    "create --bundle /b --pid-file /s/pid --console-socket /t/pty.sock --no-pivot --no-new-keyring c1",
+    Launch {
+        bundle: bundle(),
+        waits_for_start: true,
+        stdio: with_console(socket()),
+        ..launched(Subcommand::Create, "c1")
+    }
+)]
+#[case::restore_v2(
+    "restore --image-path /i --work-path /w --parent-path /p --detach --pid-file /s/pid --console-socket /t/pty.sock --no-pivot -no-subreaper --bundle /b c1",
+    Launch {
+        bundle: bundle(),
+        image: Some("/i".into()),
+        work: Some("/w".into()),
+        stdio: with_console(socket()),
+        ..launched(Subcommand::Restore, "c1")
+    }
 )]
 fn every_caller_can_start_a_container(#[case] line: &str, #[case] expected: Launch) {
     // Two spaces stand for an empty argument.
@@ -170,6 +204,10 @@ fn execed(process: Option<&str>, args: &[&str]) -> Exec {
         ..execed(None, &["sh", "-c", "-d"])
     }
 )]
+#[case::v2(
+    "exec --process /s/process.json --console-socket /t/pty.sock --detach --pid-file /s/pid c1",
+    Exec { stdio: with_console(socket()), ..execed(Some("/s/process.json"), &[]) }
+)]
 fn every_caller_can_start_another_process(#[case] line: &str, #[case] expected: Exec) {
     let words: Vec<&str> = LOGGED.into_iter().chain(line.split(' ')).collect();
     assert_eq!(action_of(&words), Action::Exec(expected), "{line}");
@@ -185,6 +223,8 @@ fn every_caller_can_start_another_process(#[case] line: &str, #[case] expected: 
 #[case("kill c1 HUP", Action::Kill { id: id(), all: false, signal: Signal::HUP })]
 #[case("kill --all c1 SIGKILL", Action::Kill { id: id(), all: true, signal: Signal::KILL })]
 #[case("kill c1 KILL -a", Action::Kill { id: id(), all: true, signal: Signal::KILL })]
+#[case("kill c1 0", Action::Kill { id: id(), all: false, signal: Signal(0) })]
+#[case("kill --all c1 15", Action::Kill { id: id(), all: true, signal: Signal::TERM })]
 #[case("pause c1", Action::Pause { id: id() })]
 #[case("resume c1", Action::Resume { id: id() })]
 #[case("state c1", Action::State { id: id() })]
@@ -221,6 +261,15 @@ fn every_caller_can_start_another_process(#[case] line: &str, #[case] expected: 
         image: Some("/i".into()),
         work: Some("/w".into()),
         leave_running: true,
+    })
+)]
+#[case(
+    "checkpoint --image-path /i --work-path /w --parent-path /p --tcp-established --ext-unix-sk --shell-job --file-locks --empty-ns network c1",
+    Action::Checkpoint(Checkpoint {
+        id: id(),
+        image: Some("/i".into()),
+        work: Some("/w".into()),
+        leave_running: false,
     })
 )]
 #[case(

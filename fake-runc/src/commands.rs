@@ -2,21 +2,20 @@
 
 use std::path::Path;
 
-use serde::Serialize;
-use serde_json::{Value, json};
-use wavetank::host::{self, Errno, Fd, Host, OpenFlags, PollFd, Ready, Signal};
+use wavetank::host::{Errno, Host, OpenFlags, PollFd, Ready, Signal};
 
 use crate::Context;
-use crate::cli::{Action, Checkpoint, Update};
+use crate::checkpoint::checkpoint;
+use crate::cli::Action;
 use crate::container::{self, absolute};
 use crate::error::{Error, Result, at, doing};
-use crate::file::read_file;
 use crate::live;
 use crate::print;
 use crate::spec;
-use crate::state::{self, GATE, Home, PAUSED, RESOURCES, Status};
+use crate::state::{self, GATE, Home, PAUSED, State, Status};
+use crate::update::update;
 
-/// How often one looks whether a killed container is gone, 10 ms apart.
+/// How often one looks whether a killed container is gone, or a paused one still, 10 ms apart.
 const LOOKS: u32 = 1000;
 
 /// Does what the invocation asks for, and gives the exit code.
@@ -52,8 +51,9 @@ fn start<H: Host>(host: &mut H, cx: &Context, id: &str) -> Result<()> {
         Status::Stopped => {
             return Err(Error::new("cannot start a container that has stopped"));
         }
-        Status::Running | Status::Paused => {
-            return Err(Error::new("cannot start an already running container"));
+        Status::Running => return Err(Error::new("cannot start an already running container")),
+        Status::Paused => {
+            return Err(Error::new("cannot start a container in the paused state"));
         }
     }
     let path = home.path.join(GATE);
@@ -94,7 +94,7 @@ fn kill<H: Host>(host: &mut H, cx: &Context, id: &str, all: bool, signal: Signal
     match host.kill(state.init.pid, signal) {
         Ok(()) => Ok(()),
         Err(Errno::ESRCH) => Err(Error::new("container not running")),
-        Err(errno) => Err(at(&format!("kill process {}", state.init.pid))(errno)),
+        Err(errno) => Err(at("unable to signal init")(errno)),
     }
 }
 
@@ -114,7 +114,12 @@ fn delete<H: Host>(host: &mut H, cx: &Context, id: &str, force: bool) -> Result<
             "cannot delete container {id} that is not stopped: {word}\n"
         )));
     }
-    home.signal_all(host, &state, Signal::KILL);
+    destroy(host, &home, &state)
+}
+
+/// Ends all that is left of a container, and forgets it.
+pub(crate) fn destroy<H: Host>(host: &mut H, home: &Home, state: &State) -> Result<()> {
+    home.signal_all(host, state, Signal::KILL);
     for bystander in home.noted(host, "bystander") {
         live::signal_group(host, bystander, Signal::KILL);
     }
@@ -134,10 +139,24 @@ fn pause<H: Host>(host: &mut H, cx: &Context, id: &str) -> Result<()> {
         Status::Running | Status::Created => {
             home.put(host, PAUSED)?;
             home.signal_all(host, &state, Signal::STOP);
-            Ok(())
+            wait_until_stopped(host, &home, &state)
         }
         Status::Paused | Status::Stopped => Err(Error::new("container not running")),
     }
+}
+
+/// A process that was sent `SIGSTOP` may still be writing.
+fn wait_until_stopped<H: Host>(host: &mut H, home: &Home, state: &State) -> Result<()> {
+    let mut marks = home.noted(host, "exec");
+    marks.push(state.init);
+    for _ in 0..LOOKS {
+        marks.retain(|mark| live::runs(host, *mark));
+        if marks.is_empty() {
+            return Ok(());
+        }
+        live::nap(host);
+    }
+    Err(Error::new("unable to freeze"))
 }
 
 fn resume<H: Host>(host: &mut H, cx: &Context, id: &str) -> Result<()> {
@@ -148,70 +167,6 @@ fn resume<H: Host>(host: &mut H, cx: &Context, id: &str) -> Result<()> {
     }
     home.signal_all(host, &state, Signal::CONT);
     home.take(host, PAUSED)
-}
-
-/// Remembers the limits; nobody is limited.
-fn update<H: Host>(host: &mut H, cx: &Context, wish: &Update) -> Result<()> {
-    let home = Home::of(&cx.root, &wish.id);
-    home.load(host)?;
-    let resources = match &wish.resources {
-        None => json!(wish.limits),
-        Some(path) => {
-            let text = match path.as_os_str() == "-" {
-                true => read_stdin(host)?,
-                false => read_file(host, path, spec::LIMIT).map_err(doing("open", path))?,
-            };
-            serde_json::from_slice::<Value>(&text)
-                .map_err(|error| Error::new(format!("parse {}: {error}", path.display())))?
-        }
-    };
-    home.write_json(host, RESOURCES, &resources)
-}
-
-fn read_stdin<H: Host>(host: &mut H) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let mut buffer = [0; 4096];
-    loop {
-        match host.read(Fd(0), &mut buffer) {
-            Ok(0) => return Ok(bytes),
-            Ok(count) => bytes.extend_from_slice(&buffer[..count]),
-            Err(Errno::EINTR) => {}
-            Err(errno) => return Err(at("read from stdin")(errno)),
-        }
-    }
-}
-
-/// What is put into an image directory, so that one can see whose it is.
-#[derive(Serialize)]
-struct Image<'a> {
-    id: &'a str,
-    pid: host::Pid,
-}
-
-fn checkpoint<H: Host>(host: &mut H, cx: &Context, wish: &Checkpoint) -> Result<()> {
-    let home = Home::of(&cx.root, &wish.id);
-    let state = home.load(host)?;
-    let status = home.status(host, &state);
-    if matches!(status, Status::Created | Status::Stopped) {
-        let word = status.word();
-        return Err(Error::new(format!("Container cannot be checkpointed in {word} state")));
-    }
-    let default = Path::new("checkpoint");
-    let image = absolute(host, wish.image.as_deref().unwrap_or(default))?;
-    state::make_directories(host, &image)?;
-    let content = serde_json::to_vec(&Image { id: &wish.id, pid: state.init.pid })
-        .map_err(|error| Error::new(format!("describe the image: {error}")))?;
-    state::write_atomically(host, &image.join("inventory.img"), &content)?;
-    state::write_atomically(host, &image.join("descriptors.json"), b"[\"\",\"\",\"\"]")?;
-    if let Some(work) = &wish.work {
-        let work = absolute(host, work)?;
-        state::make_directories(host, &work)?;
-        state::write_atomically(host, &work.join("dump.log"), b"Dumping finished successfully\n")?;
-    }
-    if !wish.leave_running {
-        home.signal_all(host, &state, Signal::KILL);
-    }
-    Ok(())
 }
 
 fn write_spec<H: Host>(host: &mut H, bundle: Option<&Path>) -> Result<()> {

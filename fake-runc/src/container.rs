@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use wavetank::host::{Errno, Fd, Host, OpenFlags, Pid, Signal, WaitFor};
 
 use crate::Context;
+use crate::checkpoint::{self, Log};
 use crate::cli::{self, Exec, Launch};
 use crate::clock;
 use crate::console;
@@ -15,7 +16,7 @@ use crate::guest::{self, Program};
 use crate::live::Mark;
 use crate::moment;
 use crate::pid_file;
-use crate::script::Guest;
+use crate::script::{Guest, Subcommand};
 use crate::spec;
 use crate::state::{GATE, Home, State, Status};
 
@@ -42,16 +43,31 @@ struct Plan<'a> {
 
 /// `create`, `run`, `restore`, and the `start` of 2016.
 pub(crate) fn launch<H: Host>(host: &mut H, cx: &Context, launch: &Launch) -> Result<i32> {
+    let done = launch_inner(host, cx, launch);
+    match launch.word {
+        Subcommand::Create | Subcommand::Run => {
+            done.map_err(|error| error.of_launch(launch.word.word()))
+        }
+        _ => done,
+    }
+}
+
+fn launch_inner<H: Host>(host: &mut H, cx: &Context, launch: &Launch) -> Result<i32> {
     let bundle = absolute(host, launch.bundle.as_deref().unwrap_or("".as_ref()))?;
     host.stat(&bundle).map_err(doing("chdir", &bundle))?;
-    if let Some(image) = &launch.image {
-        let image = absolute(host, image)?;
-        host.stat(&image).map_err(doing("open", &image))?;
-    }
+    let saved = match &launch.image {
+        Some(image) => {
+            let image = absolute(host, image)?;
+            checkpoint::saved_process(host, &image)?
+        }
+        None => None,
+    };
     let config = spec::read_config(host, &bundle)?;
-    let process = config.process.unwrap_or_default();
+    let process = saved.or(config.process).unwrap_or_default();
     let home = Home::of(&cx.root, &launch.id);
     home.make(host)?;
+    let log = Log::begin(host, launch.work.as_deref(), "restore.log", "Restoring")
+        .inspect_err(|_| drop(home.remove(host)))?;
     let plan = Plan {
         guest: &cx.script.container,
         args: words(process.args.unwrap_or_default()),
@@ -81,6 +97,7 @@ pub(crate) fn launch<H: Host>(host: &mut H, cx: &Context, launch: &Launch) -> Re
             let _ = home.remove(host);
         }
     })?;
+    log.finish(host)?;
     if launch.detach {
         return Ok(0);
     }

@@ -29,6 +29,16 @@ impl Error {
         Error::Failed { code: 1, message: message.into() }
     }
 
+    /// The same failure as `runc create` and `runc run` tell it.
+    pub(crate) fn of_launch(self, word: &str) -> Error {
+        match self {
+            Error::Failed { code, message } => {
+                Error::Failed { code, message: format!("runc {word} failed: {message}") }
+            }
+            scripted @ Error::Scripted { .. } => scripted,
+        }
+    }
+
     /// The same failure as `runc exec` tells it: prefixed, with exit code 255.
     pub(crate) fn of_exec(self) -> Error {
         match self {

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod calls;
+mod checkpoint;
 pub mod cli;
 mod clock;
 mod commands;
@@ -22,6 +23,7 @@ mod signal;
 mod spec;
 mod state;
 mod tables;
+mod update;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

@@ -66,6 +66,11 @@ pub(crate) fn is_alive<H: Host>(host: &mut H, mark: Mark) -> bool {
     }
 }
 
+/// Whether a process is alive and does something or waits for something: it is not stopped.
+pub(crate) fn runs<H: Host>(host: &mut H, mark: Mark) -> bool {
+    look(host, mark.pid).is_some_and(|seen| is_same(seen, mark) && !b"ZXxTt".contains(&seen.state))
+}
+
 fn is_same(seen: Seen, mark: Mark) -> bool {
     mark.started.is_none_or(|started| started == seen.started)
 }

@@ -109,7 +109,7 @@ pub(crate) fn processes<H: Host>(
     let pids: Vec<Pid> = marks.into_iter().map(|mark| mark.pid).collect();
     if as_json {
         let line = serde_json::to_string(&pids).unwrap_or_default();
-        return text(host, &line);
+        return text(host, &format!("{line}\n"));
     }
     let lines: String = pids.iter().map(|pid| format!("{pid:>7}\n")).collect();
     text(host, &format!("    PID\n{lines}"))
@@ -139,7 +139,7 @@ pub(crate) fn features<H: Host>(host: &mut H) -> Result<()> {
             "seccomp": {"enabled": false},
             "apparmor": {"enabled": false},
             "selinux": {"enabled": false},
-            "mountExtensions": {"idmap": {"enabled": false}},
+            "mountExtensions": {"idmap": {"enabled": true}},
         },
         "annotations": {"org.wavetank.fake-runc.version": env!("CARGO_PKG_VERSION")},
     });

@@ -80,7 +80,8 @@ pub struct Steps {
     /// Before anything was done.
     pub before: Moment,
     /// When the process was started and has its terminal, and the pid file is not written.
-    /// For `create`, `run`, `restore`, `exec`, and the `start` of 2016.
+    /// For `create`, `run`, `restore`, `exec`, and the `start` of 2016. For `checkpoint`, when its
+    /// log was begun, and nothing saved or ended.
     pub midway: Moment,
     /// When everything was done.
     pub after: Moment,

@@ -13,7 +13,7 @@ const NAMES: [&str; 31] = [
 /// The highest real-time signal.
 const LAST: i32 = 64;
 
-/// Reads `9`, `KILL`, `SIGKILL`, `sigkill`: all that `runc kill` takes.
+/// Reads `9`, `KILL`, `SIGKILL`, `sigkill`.
 pub(crate) fn parse(text: &str) -> Option<Signal> {
     if let Ok(number) = text.parse::<i32>() {
         return (1..=LAST).contains(&number).then_some(Signal(number));
@@ -22,6 +22,11 @@ pub(crate) fn parse(text: &str) -> Option<Signal> {
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
     let place = NAMES.iter().position(|known| *known == name)?;
     i32::try_from(place + 1).ok().map(Signal)
+}
+
+/// Reads what stands on the command line, where any number is a signal until somebody sends it.
+pub(crate) fn parse_any(text: &str) -> Option<Signal> {
+    text.parse().map(Signal).ok().or_else(|| parse(text))
 }
 
 /// A signal as a script writes it: `9`, `"KILL"` or `"SIGKILL"`.
@@ -66,6 +71,13 @@ mod tests {
         }
         assert_eq!(parse("SIGWINCH"), Some(Signal::WINCH));
         assert_eq!(parse("64"), Some(Signal(64)));
+    }
+
+    #[test]
+    fn any_number_may_stand_on_the_command_line() {
+        for (text, number) in [("0", Some(0)), ("SIGHUP", Some(1)), ("99", Some(99)), ("X", None)] {
+            assert_eq!(parse_any(text), number.map(Signal), "{text}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use wavetank::host::{Errno, Host};
 
 use crate::error::{Error, Result, doing};
@@ -26,7 +26,7 @@ pub(crate) struct Config {
 }
 
 /// A process to be started.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Process {
     /// Whether it wants a terminal.
@@ -68,7 +68,8 @@ pub(crate) fn read_process<H: Host>(host: &mut H, path: &Path) -> Result<Process
     parse(&json, path)
 }
 
-fn parse<T: for<'a> Deserialize<'a>>(json: &[u8], path: &Path) -> Result<T> {
+/// Reads a file's content, and tells of mistakes by its path.
+pub(crate) fn parse<T: for<'a> Deserialize<'a>>(json: &[u8], path: &Path) -> Result<T> {
     serde_json::from_slice(json)
         .map_err(|error| Error::new(format!("parse {}: {error}", path.display())))
 }

@@ -117,10 +117,10 @@ impl Home {
     pub(crate) fn status<H: Host>(&self, host: &mut H, state: &State) -> Status {
         if !live::is_alive(host, state.init) {
             Status::Stopped
-        } else if self.has(host, GATE) {
-            Status::Created
         } else if self.has(host, PAUSED) {
             Status::Paused
+        } else if self.has(host, GATE) {
+            Status::Created
         } else {
             Status::Running
         }

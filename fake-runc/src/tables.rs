@@ -86,6 +86,7 @@ const RESTORE: &[Flag] = &[
     value(&["lsm-mount-context"]),
     value(&["lsm-profile"]),
     value(&["manage-cgroups-mode"]),
+    value(&["parent-path"]),
     value(&["pid-file"]),
     value(&["preserve-fds"]),
     value(&["work-path"]),

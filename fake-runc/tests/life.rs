@@ -119,7 +119,7 @@ fn an_exec_has_its_own_pid_and_end() {
     assert!(status.success());
     let exec_pid: i32 = fs::read_to_string(place.path("exec.pid")).unwrap().parse().unwrap();
     let pids = place.run("ps --format json c1").succeeded();
-    assert_eq!(pids, format!("[{},{exec_pid}]", place.pid_file()));
+    assert_eq!(pids, format!("[{},{exec_pid}]\n", place.pid_file()));
     drop((exec_stdin, stdin));
     assert_eq!(read_all(exec_stdout) + &read_all(stdout), "");
     place.wait_for_status("c1", "stopped");
@@ -168,14 +168,15 @@ fn a_checkpoint_is_made_and_restored() {
     assert!(place.path("i/c/inventory.img").exists() && place.path("w/dump.log").exists());
     place.run("checkpoint --image-path @i/c c1").succeeded();
     assert_eq!(read_all(stdout), "");
-    place.wait_for_status("c1", "stopped");
-    place.run("checkpoint c1").failed(1, "cannot be checkpointed in stopped state");
-    place.run("delete c1").succeeded();
+    place.run("delete c1").failed(1, "container does not exist");
     let (status, _stdin, _stdout) = place.launch(
         "restore --image-path @i/c --shell-job --tcp-established --no-pivot -d --pid-file @pid c1",
     );
     assert!(status.success());
     assert_eq!(place.state("c1")["pid"], place.pid_file());
+    place.run("kill c1 KILL").succeeded();
+    place.wait_for_status("c1", "stopped");
+    place.run("checkpoint c1").failed(1, "cannot be checkpointed in stopped state");
 }
 
 #[test]

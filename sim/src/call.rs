@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use wavetank::host::{
-    Errno, Exit, ExitStatus, Fd, FileStat, Pid, Pipe, Received, Signal, SpawnError, Termios,
+    Errno, Exit, ExitStatus, Fd, FileStat, Peer, Pid, Pipe, Received, Signal, SpawnError, Termios,
     WindowSize,
 };
 
@@ -50,8 +50,13 @@ calls! {
     Rmdir "rmdir",
     Mkfifo "mkfifo",
     Symlink "symlink",
+    ReadAt "read_at",
+    MemoryFile "memory_file",
+    EventCounter "event_counter",
     Readlink "readlink",
     List "list",
+    Mount "mount",
+    Unmount "unmount",
     UnlockPty "unlock_pty",
     PtyNumber "pty_number",
     OpenPtyPeer "open_pty_peer",
@@ -64,6 +69,9 @@ calls! {
     Wait "wait",
     Kill "kill",
     Pid "pid",
+    Parent "parent",
+    User "user",
+    ShareCore "share_core",
     BecomeSubreaper "become_subreaper",
     Signals "signals",
     ReadSignal "read_signal",
@@ -77,7 +85,10 @@ calls! {
     Connect "connect",
     Send "send",
     Receive "receive",
+    Peer "peer",
+    SocketPath "socket_path",
     CurrentDir "current_dir",
+    ChangeDir "change_dir",
     Environment "environment",
     Random "random",
 }
@@ -208,6 +219,16 @@ impl Shown for Exit {
 
     fn number(&self) -> u64 {
         mixed([self.pid.number(), Shown::number(&self.status)])
+    }
+}
+
+impl Shown for Peer {
+    fn text(&self) -> String {
+        format!("{}, user {}:{}", self.pid, self.user.uid, self.user.gid)
+    }
+
+    fn number(&self) -> u64 {
+        mixed([self.pid.number(), u64::from(self.user.uid), u64::from(self.user.gid)])
     }
 }
 

@@ -3,10 +3,11 @@
 use std::cell::RefCell;
 
 use corosensei::Yielder;
-use wavetank::host::{Errno, Result, SpawnError, SpawnStep};
+use wavetank::host::{Errno, Fd, Result, SpawnError, SpawnStep};
 
 use crate::call::{Call, Shown};
 use crate::fault::About;
+use crate::file::FileState;
 use crate::kernel::Kernel;
 use crate::pipe::PAGE;
 use crate::process::Stage;
@@ -114,6 +115,31 @@ impl SimHost<'_> {
         loop {
             self.turn();
         }
+    }
+
+    /// A call that cannot fail, and so is hit by no fault.
+    pub(crate) fn sure<T: Shown>(&mut self, call: Call, look: impl FnOnce(&Kernel, i32) -> T) -> T {
+        self.turn();
+        let pid = self.pid;
+        self.in_kernel(|kernel| {
+            kernel.tick();
+            let value = look(kernel, pid);
+            let Kernel { trace, processes, .. } = kernel;
+            trace.event([pid_number(pid), call as u64, value.number()], || {
+                format!("{pid} {} {}() -> {}", processes[&pid].name, call.name(), value.text())
+            });
+            value
+        })
+    }
+
+    /// Reads may be short, but not those of a counter, whose number comes whole.
+    pub(crate) fn shortened_read(&mut self, fd: Fd, len: usize) -> usize {
+        let is_counter = {
+            let kernel = self.kernel.borrow();
+            let file = kernel.file(self.pid, fd).map(|file| kernel.files[file].state);
+            matches!(file, Ok(FileState::Counter(_)))
+        };
+        if is_counter { len } else { self.shortened(len) }
     }
 
     /// How many of `len` bytes this call is to move at most.

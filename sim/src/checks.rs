@@ -37,6 +37,8 @@ pub enum Leftover {
     },
     /// Open files that no process has, as in a message that nobody received.
     OpenFiles(usize),
+    /// Something that is still mounted here.
+    Mount(PathBuf),
     /// A file that was not expected.
     File(PathBuf),
     /// A file that was expected and is not there.
@@ -54,6 +56,7 @@ impl fmt::Display for Leftover {
                 write!(f, "{pid} has {} open as {fd}", name.display())
             }
             Leftover::OpenFiles(count) => write!(f, "{count} open files belong to nobody"),
+            Leftover::Mount(path) => write!(f, "{} is still mounted", path.display()),
             Leftover::File(path) => write!(f, "{} is left", path.display()),
             Leftover::MissingFile(path) => write!(f, "{} is gone", path.display()),
         }
@@ -79,6 +82,7 @@ pub fn leftovers(world: &World, expected: &[PathBuf]) -> Vec<Leftover> {
     if let Some(count @ 1..) = world.open_files().checked_sub(owned) {
         found.push(Leftover::OpenFiles(count));
     }
+    found.extend(world.mounts().into_iter().map(|mount| Leftover::Mount(mount.target)));
     let paths = world.paths();
     let strange = paths.iter().filter(|path| !expected.contains(path));
     found.extend(strange.cloned().map(Leftover::File));

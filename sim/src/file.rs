@@ -2,7 +2,7 @@
 
 use wavetank::host::{Errno, Fd, FileStat, OpenFlags, Result};
 
-use crate::fs::{Inode, Node};
+use crate::fs::{Inode, Node, Regular};
 use crate::kernel::Kernel;
 use crate::proc::ProcessMark;
 use crate::process::Process;
@@ -19,6 +19,8 @@ pub(crate) struct OpenFile {
     pub(crate) append: bool,
     pub(crate) nonblock: bool,
     pub(crate) offset: usize,
+    /// Which version of a file that tells of changes was read last.
+    pub(crate) seen: Option<u64>,
     /// Descriptors, and messages under way, that refer to it.
     pub(crate) users: u32,
     pub(crate) state: FileState,
@@ -39,6 +41,8 @@ pub(crate) enum FileState {
     Slave(Id<Pty>),
     /// A signal descriptor.
     Signals(SignalSet),
+    /// An event counter, and what it counts.
+    Counter(u64),
     /// A socket.
     Socket(Id<Socket>),
     /// What `/proc` says of a process.
@@ -54,6 +58,7 @@ impl OpenFile {
             append: flags.contains(OpenFlags::APPEND),
             nonblock: flags.contains(OpenFlags::NONBLOCK),
             offset: 0,
+            seen: None,
             users: 0,
             state,
         }
@@ -119,6 +124,17 @@ impl Kernel {
         self.files.insert(file)
     }
 
+    /// An empty regular file without a name.
+    pub(crate) fn memory_file(&mut self, pid: i32) -> Result<Fd> {
+        self.free_descriptor(pid)?;
+        let (uid, gid) = (self.processes[&pid].uid, self.processes[&pid].gid);
+        let node = Node::Regular(Regular { in_memory: true, ..Regular::default() });
+        let inode = self.new_inode(node, 0o777, uid, gid);
+        let flags = OpenFlags::READ | OpenFlags::WRITE;
+        let file = self.add_file(OpenFile::new(inode, flags, FileState::Plain));
+        self.install(pid, file)
+    }
+
     pub(crate) fn close(&mut self, pid: i32, fd: Fd) -> Result<()> {
         let file = self.file(pid, fd)?;
         let process = self.process(pid);
@@ -142,7 +158,10 @@ impl Kernel {
     pub(crate) fn drop_file(&mut self, file: Id<OpenFile>) {
         let Some(closed) = self.files.remove(file) else { return };
         match closed.state {
-            FileState::Plain | FileState::Signals(_) | FileState::ProcFile(_) => {}
+            FileState::Plain
+            | FileState::Signals(_)
+            | FileState::Counter(_)
+            | FileState::ProcFile(_) => {}
             FileState::Fifo { .. } => {
                 self.fifo(closed.inode).close(closed.readable, closed.writable);
             }
@@ -192,7 +211,9 @@ impl Kernel {
     /// `EROFS` for what lies in a directory where nothing may be changed.
     pub(crate) fn writable_place(&self, inode: Id<Inode>) -> Result<()> {
         match self.inodes[inode].parent {
-            Some(parent) if self.inodes[parent].read_only => Err(Errno::EROFS),
+            Some(parent) if self.is_read_only(parent) || self.is_mounted_read_only(inode) => {
+                Err(Errno::EROFS)
+            }
             _ => Ok(()),
         }
     }
@@ -206,7 +227,9 @@ impl Kernel {
             FileState::Slave(pty) if !self.ptys[pty].master_open => Err(Errno::EIO),
             FileState::Slave(pty) => Ok(self.ptys[pty].unread_input()),
             FileState::Socket(socket) => self.unread_socket(socket),
-            FileState::Signals(_) | FileState::ProcFile(_) => Err(Errno::ENOTTY),
+            FileState::Signals(_) | FileState::Counter(_) | FileState::ProcFile(_) => {
+                Err(Errno::ENOTTY)
+            }
             FileState::Plain => match &self.inodes[inode].node {
                 Node::Regular(regular) => Ok(regular.content.len().saturating_sub(offset)),
                 _ => Err(Errno::ENOTTY),

@@ -58,6 +58,8 @@ pub(crate) enum Node {
     Socket(Option<Id<Socket>>),
     /// A signal descriptor.
     Signals,
+    /// An event counter.
+    Counter,
     /// What `/proc` says of a process.
     ProcFile(ProcFile, i32),
 }
@@ -68,6 +70,19 @@ pub(crate) struct Regular {
     pub(crate) content: Vec<u8>,
     /// The program that runs when it is executed; an index of the kernel's list.
     pub(crate) program: Option<usize>,
+    /// It has never had a name and takes no room on the disk.
+    pub(crate) in_memory: bool,
+    /// How often it has been changed.
+    pub(crate) version: u64,
+    /// Somebody may be waiting for its change.
+    pub(crate) watched: bool,
+}
+
+impl Regular {
+    /// How many bytes of the disk it takes.
+    pub(crate) fn disk_bytes(&self) -> u64 {
+        if self.in_memory { 0 } else { self.content.len() as u64 }
+    }
 }
 
 /// A character device.
@@ -293,10 +308,15 @@ impl Kernel {
 
     /// Whether somebody may add names to a directory or take names away.
     pub(crate) fn allow_change(&self, walker: Walker, directory: Id<Inode>) -> Result<()> {
-        if self.inodes[directory].read_only {
+        if self.is_read_only(directory) {
             return Err(Errno::EROFS);
         }
         self.allow(walker, directory, WRITE | EXECUTE)
+    }
+
+    /// Whether the machine or a mount lets nothing change in a directory.
+    pub(crate) fn is_read_only(&self, directory: Id<Inode>) -> bool {
+        self.inodes[directory].read_only || self.is_mounted_read_only(directory)
     }
 
     pub(crate) fn entries(&mut self, directory: Id<Inode>) -> &mut BTreeMap<OsString, Id<Inode>> {
@@ -362,7 +382,7 @@ impl Kernel {
             return;
         }
         if let Some(Inode { node: Node::Regular(regular), .. }) = self.inodes.remove(inode) {
-            self.disk_used -= regular.content.len() as u64;
+            self.disk_used -= regular.disk_bytes();
         }
     }
 
@@ -397,7 +417,7 @@ impl Kernel {
             Node::Device(Device::Slave(_)) => (FileKind::Character, 3, 0),
             Node::Device(_) => (FileKind::Character, 4, 0),
             Node::Socket(_) => (FileKind::Socket, 1, 0),
-            Node::Signals => (FileKind::Regular, 5, 0),
+            Node::Signals | Node::Counter => (FileKind::Regular, 5, 0),
             Node::ProcFile(..) => (FileKind::Regular, 6, 0),
         };
         let Inode { mode, uid, gid, number, .. } = *it;

@@ -13,6 +13,7 @@ use crate::call::Call;
 use crate::caller::{SimHost, Spawned, done, planned};
 use crate::fault::About;
 use crate::fs::Node;
+use crate::mounts::Request;
 use crate::pipe::PipeBuffer;
 use crate::trace::bytes_text;
 use crate::wait::Tried;
@@ -46,7 +47,7 @@ impl Host for SimHost<'_> {
     }
 
     fn read(&mut self, fd: Fd, buffer: &mut [u8]) -> Result<usize> {
-        let len = self.shortened(buffer.len());
+        let len = self.shortened_read(fd, buffer.len());
         let arguments = || format!("{fd}, {len}");
         let count = self.call(Call::Read, About::Descriptor(fd), arguments, |kernel, pid| {
             kernel.read(pid, fd, &mut buffer[..len])
@@ -176,6 +177,28 @@ impl Host for SimHost<'_> {
         })
     }
 
+    fn read_at(&mut self, fd: Fd, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+        let len = self.shortened_read(fd, buffer.len());
+        let arguments = || format!("{fd}, {offset}, {len}");
+        let count = self.call(Call::ReadAt, About::Descriptor(fd), arguments, |kernel, pid| {
+            done(kernel.read_at(pid, fd, offset, &mut buffer[..len]))
+        })?;
+        self.note_bytes(&buffer[..count]);
+        Ok(count)
+    }
+
+    fn memory_file(&mut self) -> Result<Fd> {
+        self.call(Call::MemoryFile, About::Nothing, String::new, |kernel, pid| {
+            done(kernel.memory_file(pid))
+        })
+    }
+
+    fn event_counter(&mut self) -> Result<Fd> {
+        self.call(Call::EventCounter, About::Nothing, String::new, |kernel, pid| {
+            done(kernel.event_counter(pid))
+        })
+    }
+
     fn readlink(&mut self, path: &Path) -> Result<PathBuf> {
         self.call(
             Call::Readlink,
@@ -192,6 +215,29 @@ impl Host for SimHost<'_> {
             || quoted(path),
             |kernel, pid| done(kernel.list(pid, path)),
         )
+    }
+
+    fn mount(
+        &mut self,
+        source: &Path,
+        target: &Path,
+        kind: &str,
+        flags: MountFlags,
+        data: &str,
+    ) -> Result<()> {
+        let (from, to) = (quoted(source), quoted(target));
+        let arguments = || format!("{from}, {to}, {kind:?}, {flags:?}, {data:?}");
+        let request = Request { source, target, kind, flags, data };
+        self.call(Call::Mount, About::Path(target), arguments, |kernel, pid| {
+            done(kernel.mount(pid, &request))
+        })
+    }
+
+    fn unmount(&mut self, target: &Path, detach: bool) -> Result<()> {
+        let arguments = || format!("{}, {detach}", quoted(target));
+        self.call(Call::Unmount, About::Path(target), arguments, |kernel, pid| {
+            done(kernel.unmount(pid, target, detach))
+        })
     }
 
     fn unlock_pty(&mut self, master: Fd) -> Result<()> {
@@ -294,6 +340,21 @@ impl Host for SimHost<'_> {
         Pid(self.pid)
     }
 
+    fn parent(&mut self) -> Pid {
+        self.sure(Call::Parent, |kernel, pid| Pid(kernel.processes[&pid].parent))
+    }
+
+    fn user(&mut self) -> User {
+        let process = &self.kernel.borrow().processes[&self.pid];
+        User { uid: process.uid, gid: process.gid }
+    }
+
+    fn share_core(&mut self) -> Result<()> {
+        self.call(Call::ShareCore, About::Nothing, String::new, |kernel, pid| {
+            done(kernel.share_core(pid))
+        })
+    }
+
     fn become_subreaper(&mut self) -> Result<()> {
         self.call(Call::BecomeSubreaper, About::Nothing, String::new, |kernel, pid| {
             kernel.process(pid).subreaper = true;
@@ -392,9 +453,30 @@ impl Host for SimHost<'_> {
         Ok(received)
     }
 
+    fn peer(&mut self, socket: Fd) -> Result<Peer> {
+        let arguments = || socket.to_string();
+        self.call(Call::Peer, About::Descriptor(socket), arguments, |kernel, pid| {
+            done(kernel.peer(pid, socket))
+        })
+    }
+
+    fn socket_path(&mut self, socket: Fd) -> Result<PathBuf> {
+        let arguments = || socket.to_string();
+        self.call(Call::SocketPath, About::Descriptor(socket), arguments, |kernel, pid| {
+            done(kernel.socket_path(pid, socket))
+        })
+    }
+
     fn current_dir(&mut self) -> Result<PathBuf> {
         self.call(Call::CurrentDir, About::Nothing, String::new, |kernel, pid| {
             done(kernel.current_dir(pid))
+        })
+    }
+
+    fn change_dir(&mut self, path: &Path) -> Result<()> {
+        let arguments = || quoted(path);
+        self.call(Call::ChangeDir, About::Path(path), arguments, |kernel, pid| {
+            done(kernel.change_dir(pid, path))
         })
     }
 
@@ -404,33 +486,6 @@ impl Host for SimHost<'_> {
 
     fn random(&mut self) -> u64 {
         self.kernel.borrow_mut().random()
-    }
-
-    fn read_at(&mut self, _fd: Fd, _offset: u64, _buffer: &mut [u8]) -> Result<usize> {
-        Err(Errno::ENOSYS)
-    }
-
-    fn memory_file(&mut self) -> Result<Fd> {
-        Err(Errno::ENOSYS)
-    }
-
-    fn event_counter(&mut self) -> Result<Fd> {
-        Err(Errno::ENOSYS)
-    }
-
-    fn mount(
-        &mut self,
-        _source: &Path,
-        _target: &Path,
-        _kind: &str,
-        _flags: MountFlags,
-        _data: &str,
-    ) -> Result<()> {
-        Err(Errno::ENOSYS)
-    }
-
-    fn unmount(&mut self, _target: &Path, _detach: bool) -> Result<()> {
-        Err(Errno::ENOSYS)
     }
 
     fn clone_tree(&mut self, _path: &Path) -> Result<Fd> {
@@ -454,30 +509,6 @@ impl Host for SimHost<'_> {
     }
 
     fn attach_loop_device(&mut self, _device: Fd, _file: Fd, _flags: LoopFlags) -> Result<()> {
-        Err(Errno::ENOSYS)
-    }
-
-    fn parent(&mut self) -> Pid {
-        Pid(1)
-    }
-
-    fn user(&mut self) -> User {
-        User::default()
-    }
-
-    fn share_core(&mut self) -> Result<()> {
-        Err(Errno::ENOSYS)
-    }
-
-    fn peer(&mut self, _socket: Fd) -> Result<Peer> {
-        Err(Errno::ENOSYS)
-    }
-
-    fn socket_path(&mut self, _socket: Fd) -> Result<PathBuf> {
-        Err(Errno::ENOSYS)
-    }
-
-    fn change_dir(&mut self, _path: &Path) -> Result<()> {
         Err(Errno::ENOSYS)
     }
 }

@@ -17,12 +17,40 @@ impl Kernel {
             FileState::Slave(pty) => self.read_slave(file, pty, buffer),
             FileState::Socket(socket) => self.read_socket(file, socket, buffer),
             FileState::Signals(_) => Err(Errno::EINVAL),
+            FileState::Counter(count) => self.read_counter(file, count, buffer),
             FileState::ProcFile(mark) => self.read_proc_file(file, mark, buffer).map(Tried::Done),
             FileState::Plain => self.read_plain(file, buffer).map(Tried::Done),
         }
     }
 
+    /// Reads where it is told to, wherever the descriptor stands.
+    pub(crate) fn read_at(
+        &mut self,
+        pid: i32,
+        fd: Fd,
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> Result<usize> {
+        let offset = i64::try_from(offset).map_err(|_| Errno::EINVAL)?;
+        let file = self.file(pid, fd)?;
+        let (FileState::Plain | FileState::ProcFile(_)) = self.files[file].state else {
+            return Err(Errno::ESPIPE);
+        };
+        self.readable_file(pid, fd)?;
+        let offset = usize::try_from(offset).map_err(|_| Errno::EINVAL)?;
+        let before = std::mem::replace(&mut self.files[file].offset, offset);
+        let count = match self.files[file].state {
+            FileState::ProcFile(mark) => self.read_proc_file(file, mark, buffer),
+            _ => self.read_plain(file, buffer),
+        };
+        self.files[file].offset = before;
+        count
+    }
+
     fn read_plain(&mut self, file: Id<OpenFile>, buffer: &mut [u8]) -> Result<usize> {
+        if self.is_removed_cgroup_file(&self.files[file]) {
+            return Err(Errno::ENODEV);
+        }
         let open = &mut self.files[file];
         match &self.inodes[open.inode].node {
             Node::Directory(_) => Err(Errno::EISDIR),
@@ -32,6 +60,10 @@ impl Kernel {
                 Ok(buffer.len())
             }
             Node::Regular(regular) => {
+                // The text of such a file is made when its start is read.
+                if open.offset == 0 {
+                    open.seen = open.seen.map(|_| regular.version);
+                }
                 let rest = regular.content.get(open.offset..).unwrap_or_default();
                 let count = rest.len().min(buffer.len());
                 buffer[..count].copy_from_slice(&rest[..count]);
@@ -56,12 +88,22 @@ impl Kernel {
             FileState::Master(pty) => self.write_master(file, pty, bytes, done),
             FileState::Slave(pty) => self.write_slave(file, pty, bytes, done),
             FileState::Socket(socket) => self.write_socket(pid, file, socket, bytes, done),
-            FileState::Signals(_) | FileState::ProcFile(_) => Err(Errno::EINVAL),
-            FileState::Plain => self.write_plain(file, bytes).map(Tried::Done),
+            FileState::Counter(count) => self.write_counter(file, count, bytes),
+            FileState::ProcFile(mark) => self.write_proc_file(pid, mark, bytes).map(Tried::Done),
+            FileState::Signals(_) => Err(Errno::EINVAL),
+            FileState::Plain => {
+                if self.files[file].seen.is_some() {
+                    self.move_to_cgroup(pid, self.files[file].inode, bytes)?;
+                }
+                self.write_plain(file, bytes).map(Tried::Done)
+            }
         }
     }
 
     pub(crate) fn write_plain(&mut self, file: Id<OpenFile>, bytes: &[u8]) -> Result<usize> {
+        if self.is_removed_cgroup_file(&self.files[file]) {
+            return Err(Errno::ENODEV);
+        }
         let OpenFile { inode, append, offset, .. } = self.files[file];
         match &self.inodes[inode].node {
             Node::Device(Device::Full) => Err(Errno::ENOSPC),
@@ -86,8 +128,9 @@ impl Kernel {
         let Node::Regular(regular) = &mut self.inodes[inode].node else {
             return Err(Errno::EINVAL);
         };
+        let on_disk = !regular.in_memory;
         let content = &mut regular.content;
-        let room = self.config.disk_bytes.map_or(usize::MAX, |limit| {
+        let room = self.config.disk_bytes.filter(|_| on_disk).map_or(usize::MAX, |limit| {
             let free = usize::try_from(limit.saturating_sub(self.disk_used)).unwrap_or(usize::MAX);
             free.saturating_add(content.len()).saturating_sub(offset)
         });
@@ -96,9 +139,15 @@ impl Kernel {
             return Err(Errno::ENOSPC);
         }
         let grown = content.len().max(offset + count);
-        self.disk_used += (grown - content.len()) as u64;
+        if on_disk {
+            self.disk_used += (grown - content.len()) as u64;
+        }
         content.resize(grown, 0);
         content[offset..offset + count].copy_from_slice(&bytes[..count]);
+        regular.version += 1;
+        if regular.watched {
+            self.changed();
+        }
         Ok(count)
     }
 }

@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::fault::Fault;
 use crate::file::OpenFile;
 use crate::fs::{Device, Inode, Node};
+use crate::mounts::Mount;
 use crate::process::Process;
 use crate::pty::Pty;
 use crate::slab::{Id, Slab};
@@ -34,6 +35,12 @@ pub(crate) struct Kernel {
     pub(crate) ptys: Slab<Pty>,
     pub(crate) sockets: Slab<Socket>,
     pub(crate) processes: BTreeMap<i32, Process>,
+    /// In the order in which they were mounted.
+    pub(crate) mounts: Vec<Mount>,
+    /// How many mounts there have been.
+    pub(crate) last_mount: u64,
+    /// How many groups of processes have wanted cores of their own.
+    pub(crate) last_core: u64,
     pub(crate) programs: Vec<Program>,
     pub(crate) faults: Vec<Fault>,
     /// How many calls a planned fault has hit.
@@ -82,6 +89,9 @@ impl Kernel {
             ptys: Slab::new(),
             sockets: Slab::new(),
             processes: BTreeMap::new(),
+            mounts: Vec::new(),
+            last_mount: 0,
+            last_core: 0,
             programs: Vec::new(),
             faults: Vec::new(),
             faults_struck: 0,

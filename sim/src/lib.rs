@@ -1,6 +1,6 @@
 //! A simulated kernel in which wavetank's own code runs.
 //!
-//! A [`World`] is a machine in memory: files, fifos, pipes, terminals, sockets, processes, signals
+//! A [`World`] is a machine in memory: files, fifos, pipes, terminals, sockets, mounts, processes, signals
 //! and a clock, as Linux has them. Its programs are ordinary code written against
 //! [`Host`](wavetank::host::Host); every process runs on a stack of its own, and at every call
 //! somebody else may go first. Who does, and everything else that may differ from run to run, is
@@ -36,10 +36,12 @@
 
 mod call;
 mod caller;
+mod cgroup;
 mod checks;
 mod choose;
 pub mod classic;
 mod config;
+mod counter;
 mod exit;
 mod fault;
 mod file;
@@ -49,6 +51,7 @@ mod host;
 mod io;
 mod kernel;
 mod line;
+mod mounts;
 mod names;
 mod open;
 mod pipe;
@@ -73,4 +76,4 @@ pub use fault::{Fault, FaultKind};
 pub use kernel::Program;
 pub use sched::{Outcome, Waiting};
 pub use trace::first_difference;
-pub use world::{ProcessView, World};
+pub use world::{MountView, ProcessView, World};

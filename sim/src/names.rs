@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use wavetank::host::{Errno, FileStat, Result};
 
-use crate::fs::{Inode, LastLink, Node, PATH_BYTES, READ, UMASK};
+use crate::fs::{EXECUTE, Inode, LastLink, Node, PATH_BYTES, READ, UMASK};
 use crate::kernel::Kernel;
 use crate::proc::ProcLink;
 use crate::slab::Id;
@@ -65,6 +65,9 @@ impl Kernel {
             return Err(Errno::ENOTDIR);
         }
         self.allow_change(self.walker(pid), place.parent)?;
+        if self.is_mount_point(inode) {
+            return Err(Errno::EBUSY);
+        }
         self.unlink_entry(place.parent, &place.name);
         Ok(())
     }
@@ -79,6 +82,12 @@ impl Kernel {
             _ => {}
         }
         self.allow_change(self.walker(pid), place.parent)?;
+        if self.is_mount_point(inode) {
+            return Err(Errno::EBUSY);
+        }
+        if self.is_directory(inode) {
+            self.clear_cgroup(inode)?;
+        }
         match &self.inodes[inode].node {
             Node::Directory(entries) if entries.is_empty() => {}
             Node::Directory(_) => return Err(Errno::ENOTEMPTY),
@@ -93,6 +102,9 @@ impl Kernel {
         let new = self.walk(pid, to, LastLink::Name)?;
         if old.is_dots() || new.is_dots() || old.name == "/" || new.name == "/" {
             return Err(Errno::EBUSY);
+        }
+        if !self.are_in_one_mount(old.parent, new.parent) {
+            return Err(Errno::EXDEV);
         }
         let inode = old.existing()?;
         if (old.slash || new.slash) && !self.is_directory(inode) {
@@ -111,14 +123,20 @@ impl Kernel {
         self.allow_change(walker, old.parent)?;
         self.allow_change(walker, new.parent)?;
         if let Some(replaced) = new.inode {
-            match (self.is_directory(inode), &self.inodes[replaced].node) {
-                (true, Node::Directory(entries)) if !entries.is_empty() => {
-                    return Err(Errno::ENOTEMPTY);
-                }
-                (true, Node::Directory(_)) => {}
-                (true, _) => return Err(Errno::ENOTDIR),
-                (false, Node::Directory(_)) => return Err(Errno::EISDIR),
-                (false, _) => {}
+            match (self.is_directory(inode), self.is_directory(replaced)) {
+                (true, false) => return Err(Errno::ENOTDIR),
+                (false, true) => return Err(Errno::EISDIR),
+                _ => {}
+            }
+        }
+        if [Some(inode), new.inode].into_iter().flatten().any(|it| self.is_mount_point(it)) {
+            return Err(Errno::EBUSY);
+        }
+        if let Some(replaced) = new.inode {
+            if let Node::Directory(entries) = &self.inodes[replaced].node
+                && !entries.is_empty()
+            {
+                return Err(Errno::ENOTEMPTY);
             }
             self.unlink_entry(new.parent, &new.name);
         }
@@ -128,12 +146,22 @@ impl Kernel {
     }
 
     /// Whether `inode` is `directory` or lies somewhere below it.
-    fn is_within(&self, inode: Id<Inode>, directory: Id<Inode>) -> bool {
+    pub(crate) fn is_within(&self, inode: Id<Inode>, directory: Id<Inode>) -> bool {
         let mut at = inode;
         while at != directory && at != self.root {
             at = self.inodes[at].parent.unwrap_or(self.root);
         }
         at == directory
+    }
+
+    pub(crate) fn change_dir(&mut self, pid: i32, path: &Path) -> Result<()> {
+        let walker = self.walker(pid);
+        let cwd = self.directory(walker, path)?;
+        self.allow(walker, cwd, EXECUTE)?;
+        self.use_inode(cwd);
+        let old = std::mem::replace(&mut self.process(pid).cwd, cwd);
+        self.leave_inode(old);
+        Ok(())
     }
 
     pub(crate) fn current_dir(&self, pid: i32) -> Result<PathBuf> {

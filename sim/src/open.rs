@@ -89,7 +89,9 @@ impl Kernel {
                     return Err(Errno::ETXTBSY);
                 }
             }
-            Node::Socket(_) | Node::Signals | Node::ProcFile(..) => return Err(Errno::ENXIO),
+            Node::Socket(_) | Node::Signals | Node::Counter | Node::ProcFile(..) => {
+                return Err(Errno::ENXIO);
+            }
             _ => {}
         }
         let mut wanted = if write { WRITE } else { 0 };
@@ -115,13 +117,15 @@ impl Kernel {
                 FileState::Slave(pty)
             }
             Node::Regular(regular) if flags.contains(OpenFlags::TRUNCATE) => {
-                self.disk_used -= regular.content.len() as u64;
+                self.disk_used -= regular.disk_bytes();
                 regular.content.clear();
+                regular.version += 1;
                 FileState::Plain
             }
             _ => FileState::Plain,
         };
-        let file = self.add_file(OpenFile::new(inode, flags, state));
+        let seen = self.watch(inode);
+        let file = self.add_file(OpenFile { seen, ..OpenFile::new(inode, flags, state) });
         if !matches!(state, FileState::Fifo { .. }) {
             return Ok((file, None));
         }

@@ -264,6 +264,7 @@ impl Kernel {
         let (from, to) = match (is_pipe(from), is_pipe(to)) {
             (Some(from), Some(to)) if from != to => (from, to),
             (Some(from), None) => return self.splice_out(from, to, len),
+            (None, Some(to)) => return self.splice_from_none(pid, to),
             _ => return Err(Errno::EINVAL),
         };
         let mut target = std::mem::take(self.fifo(to));
@@ -289,6 +290,20 @@ impl Kernel {
         self.fifo(from).take(&mut vec![0; count]);
         self.changed();
         Ok(count)
+    }
+
+    /// Linux looks whether the pipe could take something before it finds that a file has nothing
+    /// that can be spliced.
+    fn splice_from_none(&mut self, pid: i32, to: Id<Inode>) -> Result<usize> {
+        let target = self.fifo(to);
+        match (target.readers, target.is_full()) {
+            (0, _) => {
+                self.signal(pid, PIPE);
+                Err(Errno::EPIPE)
+            }
+            (_, true) => Err(Errno::EAGAIN),
+            (_, false) => Err(Errno::EINVAL),
+        }
     }
 
     /// The questions in the order in which Linux asks them: is there something, is there room, is

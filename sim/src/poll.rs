@@ -61,7 +61,11 @@ impl Kernel {
     pub(crate) fn poll_file(&self, file: Id<OpenFile>) -> Ready {
         let open = &self.files[file];
         match open.state {
+            FileState::Plain if self.tells_of_change(open) => {
+                Ready::READ | Ready::WRITE | Ready::PRIORITY | Ready::ERROR
+            }
             FileState::Plain | FileState::ProcFile(_) => Ready::READ | Ready::WRITE,
+            FileState::Counter(count) => self.poll_counter(count),
             FileState::Fifo { .. } => self.poll_fifo(open),
             FileState::Master(pty) => self.poll_master(pty),
             FileState::Slave(pty) => self.poll_slave(pty),

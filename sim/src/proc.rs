@@ -1,5 +1,5 @@
-//! The little of `proc(5)` that programs here use: a process's own file and descriptors, and what
-//! `stat` and `children` say of any process.
+//! The little of `proc(5)` that programs here use: a process's own file and descriptors, and files
+//! about any process.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -44,6 +44,44 @@ pub(crate) enum ProcFile {
     Stat,
     /// `/proc/PID/task/PID/children` (`proc_tid_children(5)`).
     Children,
+    /// `/proc/PID/cgroup` (`cgroups(7)`).
+    Cgroup,
+    /// `/proc/PID/mountinfo` (`proc_pid_mountinfo(5)`).
+    MountInfo,
+    /// `/proc/PID/oom_score_adj` (`proc_pid_oom_score_adj(5)`).
+    OomScoreAdj,
+}
+
+/// What `oom_score_adj` can be.
+const OOM_SCORES: std::ops::RangeInclusive<i32> = -1000..=1000;
+
+impl ProcFile {
+    /// Finds the file by its path below `/proc`, and whose it is.
+    fn parse(path: &str) -> Option<(ProcFile, &str)> {
+        let (who, name) = path.split_once('/')?;
+        let file = match name {
+            "stat" => ProcFile::Stat,
+            "cgroup" => ProcFile::Cgroup,
+            "mountinfo" => ProcFile::MountInfo,
+            "oom_score_adj" => ProcFile::OomScoreAdj,
+            _ => {
+                let task = name.strip_prefix("task/")?.strip_suffix("/children")?;
+                Some(ProcFile::Children).filter(|_| task == who)?
+            }
+        };
+        Some((file, who))
+    }
+
+    fn path(self, pid: i32) -> PathBuf {
+        let path = match self {
+            ProcFile::Stat => format!("/proc/{pid}/stat"),
+            ProcFile::Children => format!("/proc/{pid}/task/{pid}/children"),
+            ProcFile::Cgroup => format!("/proc/{pid}/cgroup"),
+            ProcFile::MountInfo => format!("/proc/{pid}/mountinfo"),
+            ProcFile::OomScoreAdj => format!("/proc/{pid}/oom_score_adj"),
+        };
+        PathBuf::from(path)
+    }
 }
 
 /// A process as somebody knows it who has a file about it open: another one that got its pid is
@@ -73,13 +111,7 @@ impl Kernel {
     /// The process that a path is a file about, if it is one.
     pub(crate) fn proc_file_mark(&self, me: i32, path: &Path) -> Option<Result<ProcessMark>> {
         let path = path.to_str()?.strip_prefix("/proc/")?;
-        let (who, file) = match path.strip_suffix("/stat") {
-            Some(who) => (who, ProcFile::Stat),
-            None => {
-                let (who, task) = path.strip_suffix("/children")?.split_once("/task/")?;
-                (Some(who).filter(|who| *who == task)?, ProcFile::Children)
-            }
-        };
+        let (file, who) = ProcFile::parse(path)?;
         let pid = if who == "self" { me } else { who.parse().ok()? };
         let mark = |process: &Process| ProcessMark { file, pid, started: process.started };
         Some(self.processes.get(&pid).map(mark).ok_or(Errno::ENOENT))
@@ -98,11 +130,16 @@ impl Kernel {
         if flags.contains(OpenFlags::DIRECTORY) {
             return Err(Errno::ENOTDIR);
         }
-        let uid = self.processes[&me].uid;
-        if uid != 0 && flags.intersects(OpenFlags::WRITE | OpenFlags::TRUNCATE) {
+        let (uid, owner) = (self.processes[&me].uid, &self.processes[&mark.pid]);
+        let (mode, own, group) = match mark.file {
+            ProcFile::OomScoreAdj => (0o644, owner.uid, owner.gid),
+            _ => (0o444, 0, 0),
+        };
+        let may_write = uid == 0 || (mode & 0o200 != 0 && uid == own);
+        if !may_write && flags.intersects(OpenFlags::WRITE | OpenFlags::TRUNCATE) {
             return Err(Errno::EACCES);
         }
-        let inode = self.new_inode(Node::ProcFile(mark.file, mark.pid), 0o444, 0, 0);
+        let inode = self.new_inode(Node::ProcFile(mark.file, mark.pid), mode, own, group);
         let file = self.add_file(OpenFile::new(inode, flags, FileState::ProcFile(mark)));
         self.install(me, file)
     }
@@ -121,6 +158,9 @@ impl Kernel {
             ProcFile::Children => {
                 process.children.iter().map(|pid| format!("{pid} ")).collect::<String>()
             }
+            ProcFile::Cgroup => format!("0::{}\n", process.cgroup),
+            ProcFile::MountInfo => self.mount_info(),
+            ProcFile::OomScoreAdj => format!("{}\n", process.oom_score_adj),
         };
         let open = &mut self.files[file];
         let rest = text.as_bytes().get(open.offset..).unwrap_or_default();
@@ -128,6 +168,31 @@ impl Kernel {
         buffer[..count].copy_from_slice(&rest[..count]);
         open.offset += count;
         Ok(count)
+    }
+
+    /// Only `oom_score_adj` takes anything: a number, which only root may make lower.
+    pub(crate) fn write_proc_file(
+        &mut self,
+        me: i32,
+        mark: ProcessMark,
+        bytes: &[u8],
+    ) -> Result<usize> {
+        if mark.file != ProcFile::OomScoreAdj {
+            return Err(Errno::EINVAL);
+        }
+        let text = std::str::from_utf8(bytes).map_err(|_| Errno::EINVAL)?;
+        let score: i32 = text.trim().parse().map_err(|_| Errno::EINVAL)?;
+        if !OOM_SCORES.contains(&score) {
+            return Err(Errno::EINVAL);
+        }
+        let is_root = self.processes[&me].uid == 0;
+        let process = self.processes.get_mut(&mark.pid).filter(|it| it.started == mark.started);
+        let process = process.ok_or(Errno::ESRCH)?;
+        if score < process.oom_score_adj && !is_root {
+            return Err(Errno::EACCES);
+        }
+        process.oom_score_adj = score;
+        Ok(bytes.len())
     }
 
     /// The file to which the link leads, without a path in between.
@@ -170,11 +235,10 @@ impl Kernel {
             }
             (None, Node::Fifo(_)) => PathBuf::from(format!("pipe:[{}]", it.number)),
             (None, Node::Socket(_)) => PathBuf::from(format!("socket:[{}]", it.number)),
-            (None, Node::ProcFile(ProcFile::Stat, pid)) => format!("/proc/{pid}/stat").into(),
-            (None, Node::ProcFile(ProcFile::Children, pid)) => {
-                format!("/proc/{pid}/task/{pid}/children").into()
-            }
+            (None, Node::ProcFile(file, pid)) => file.path(*pid),
             (None, Node::Signals) => PathBuf::from("anon_inode:[signalfd]"),
+            (None, Node::Counter) => PathBuf::from("anon_inode:[eventfd]"),
+            (None, Node::Regular(_)) => PathBuf::from("/memfd:wavetank (deleted)"),
             (None, _) => PathBuf::new(),
         }
     }

@@ -52,6 +52,11 @@ pub(crate) struct Process {
     pub(crate) stopped: bool,
     pub(crate) death_signal: Option<Signal>,
     pub(crate) subreaper: bool,
+    /// Its cgroup's path, from the root of the cgroups.
+    pub(crate) cgroup: Rc<str>,
+    pub(crate) oom_score_adj: i32,
+    /// Processes with the same number may share a core; 0 is the number of most.
+    pub(crate) core: u64,
 }
 
 /// How far a process's life has come.
@@ -109,6 +114,9 @@ impl Process {
             stopped: false,
             death_signal: None,
             subreaper: true,
+            cgroup: Rc::from("/"),
+            oom_score_adj: 0,
+            core: 0,
         }
     }
 
@@ -172,6 +180,9 @@ impl Kernel {
             stopped: false,
             death_signal: command.parent_death_signal,
             subreaper: false,
+            cgroup: Rc::clone(&parent.cgroup),
+            oom_score_adj: parent.oom_score_adj,
+            core: parent.core,
         };
         self.use_inode(walker.cwd);
         for file in files {
@@ -270,6 +281,21 @@ impl Kernel {
             Rc::from(name.to_string_lossy())
         };
         Ok(Image { exe, name, program })
+    }
+
+    /// Gives a process's group a core of its own, as far as others are concerned.
+    pub(crate) fn share_core(&mut self, me: i32) -> Result<()> {
+        let Process { group, uid, .. } = self.processes[&me];
+        let members = self.processes.values_mut().filter(|it| it.group == group);
+        let mut members: Vec<&mut Process> = members.collect();
+        if uid != 0 && members.iter().any(|it| it.uid != uid) {
+            return Err(Errno::EPERM);
+        }
+        self.last_core += 1;
+        for process in &mut members {
+            process.core = self.last_core;
+        }
+        Ok(())
     }
 
     pub(crate) fn set_exe(&mut self, pid: i32, exe: Option<Id<Inode>>) {

@@ -1,9 +1,9 @@
 //! Stream sockets of the unix family (`unix(7)`).
 
 use std::collections::VecDeque;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use wavetank::host::{Errno, Fd, OpenFlags, Ready, Received, Result};
+use wavetank::host::{Errno, Fd, OpenFlags, Peer, Pid, Ready, Received, Result, User};
 
 use crate::file::{FileState, OpenFile};
 use crate::fs::{Inode, LastLink, Node, UMASK, WRITE};
@@ -24,8 +24,10 @@ pub(crate) struct Socket {
     role: Role,
     /// Its file.
     bound: Option<Id<Inode>>,
-    /// It has an address: its own, or that of the listening socket which accepted it.
-    named: bool,
+    /// Its address, as it was told: its own, or that of the listening socket which accepted it.
+    address: Option<PathBuf>,
+    /// Who is at the other end; for one that listens, who made it listen.
+    peer: Option<Peer>,
     incoming: VecDeque<Message>,
     /// Memory that `incoming` takes, as the sender's limit counts it.
     memory: usize,
@@ -106,21 +108,22 @@ impl Kernel {
             .create(self.walker(pid), place, node, mode & !UMASK)
             .map_err(|errno| if errno == Errno::EEXIST { Errno::EADDRINUSE } else { errno })?;
         // Linux makes the file first and looks at the socket then.
-        if self.sockets[socket].named {
+        if self.sockets[socket].address.is_some() {
             self.unlink_entry(parent, &name);
             return Err(Errno::EINVAL);
         }
         self.use_inode(inode);
         let it = &mut self.sockets[socket];
-        (it.bound, it.named) = (Some(inode), true);
+        (it.bound, it.address) = (Some(inode), Some(path.to_owned()));
         Ok(())
     }
 
     pub(crate) fn listen(&mut self, pid: i32, fd: Fd, backlog: u32) -> Result<()> {
         let (_, socket) = self.socket_of(pid, fd)?;
         let wanted = usize::try_from(backlog).unwrap_or(BACKLOG).min(BACKLOG);
+        let who = self.credentials(pid);
         let it = &mut self.sockets[socket];
-        if !it.named {
+        if it.address.is_none() {
             return Err(Errno::EINVAL);
         }
         match &mut it.role {
@@ -128,8 +131,27 @@ impl Kernel {
             Role::Listening { backlog, .. } => *backlog = wanted,
             Role::Fresh => it.role = Role::Listening { backlog: wanted, queue: VecDeque::new() },
         }
+        it.peer = Some(who);
         self.changed();
         Ok(())
+    }
+
+    /// Who a process is, as its peers see it.
+    fn credentials(&self, pid: i32) -> Peer {
+        let process = &self.processes[&pid];
+        Peer { pid: Pid(pid), user: User { uid: process.uid, gid: process.gid } }
+    }
+
+    /// Of a socket that was never connected nobody is the peer: pid 0 and user -1.
+    pub(crate) fn peer(&self, pid: i32, fd: Fd) -> Result<Peer> {
+        let nobody = Peer { pid: Pid(0), user: User { uid: u32::MAX, gid: u32::MAX } };
+        let (_, socket) = self.socket_of(pid, fd)?;
+        Ok(self.sockets[socket].peer.unwrap_or(nobody))
+    }
+
+    pub(crate) fn socket_path(&self, pid: i32, fd: Fd) -> Result<PathBuf> {
+        let (_, socket) = self.socket_of(pid, fd)?;
+        Ok(self.sockets[socket].address.clone().unwrap_or_default())
     }
 
     pub(crate) fn connect(&mut self, pid: i32, fd: Fd, path: &Path) -> Result<Tried<()>> {
@@ -152,8 +174,13 @@ impl Kernel {
             Role::Fresh => {}
         }
         let role = Role::Connected { peer: Some(socket) };
-        let other = self.sockets.insert(Socket { role, named: true, ..Socket::default() });
-        self.sockets[socket].role = Role::Connected { peer: Some(other) };
+        let address = self.sockets[listener].address.clone();
+        let who = Some(self.credentials(pid));
+        let accepted = Socket { role, address, peer: who, ..Socket::default() };
+        let other = self.sockets.insert(accepted);
+        let listening = self.sockets[listener].peer;
+        let it = &mut self.sockets[socket];
+        (it.role, it.peer) = (Role::Connected { peer: Some(other) }, listening);
         if let Role::Listening { queue, .. } = &mut self.sockets[listener].role {
             queue.push_back(other);
         }

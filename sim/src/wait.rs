@@ -24,6 +24,8 @@ pub(crate) enum Wait {
     Readable(Id<OpenFile>),
     /// A write to this file would not wait.
     Writable(Id<OpenFile>),
+    /// This counter can grow by so much.
+    Room(Id<OpenFile>, u64),
     /// Somebody opens the other side of a fifo.
     Partner { inode: Id<Inode>, writer: bool, openings: u64 },
     /// A child has ended.
@@ -49,6 +51,7 @@ impl Kernel {
         match wait {
             Wait::Readable(file) => self.would_read(*file),
             Wait::Writable(file) => self.would_write(*file),
+            Wait::Room(file, more) => self.counter_has_room(*file, *more),
             Wait::Partner { inode, writer, openings } => {
                 self.partner_came(*inode, *writer, *openings)
             }
@@ -82,7 +85,7 @@ impl Kernel {
         let name = |file: Id<OpenFile>| self.name_of_file(file).display().to_string();
         match wait {
             Wait::Readable(file) => format!("bytes from {}", name(*file)),
-            Wait::Writable(file) => format!("room in {}", name(*file)),
+            Wait::Writable(file) | Wait::Room(file, _) => format!("room in {}", name(*file)),
             Wait::Partner { inode, writer, .. } => {
                 let side = if *writer { "writer" } else { "reader" };
                 format!("a {side} of {}", self.path_of(*inode).display())

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use wavetank::host::{Command, Errno, ExitStatus, Fd, Pid, Signal, SpawnError};
+use wavetank::host::{Command, Errno, ExitStatus, Fd, MountFlags, Pid, Signal, SpawnError};
 
 use crate::caller::SimHost;
 use crate::choose::Choose;
@@ -39,6 +39,28 @@ pub struct ProcessView {
     pub zombie: Option<ExitStatus>,
     /// Its descriptors and what they lead to, as `/proc/self/fd` shows them.
     pub descriptors: Vec<(Fd, PathBuf)>,
+    /// The path of its cgroup, from the root of the cgroups.
+    pub cgroup: String,
+    /// `/proc/PID/oom_score_adj`.
+    pub oom_score_adj: i32,
+    /// Which processes may share a core with it: those with the same number. It is 0 for all that
+    /// never came from one that called [`Host::share_core`](wavetank::host::Host::share_core).
+    pub core: u64,
+}
+
+/// Something that is mounted, as it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MountView {
+    /// Where.
+    pub target: PathBuf,
+    /// From where; `none` if nobody said. For a bind mount it is that of what is bound.
+    pub source: PathBuf,
+    /// The kind of file system.
+    pub kind: String,
+    /// How it is mounted now.
+    pub flags: MountFlags,
+    /// What the file system was told, cut off after one page.
+    pub data: String,
 }
 
 impl World {
@@ -61,7 +83,17 @@ impl World {
     pub fn add_file(&mut self, path: impl AsRef<Path>, content: impl Into<Vec<u8>>) -> &mut World {
         let content = content.into();
         self.kernel.borrow_mut().disk_used += content.len() as u64;
-        self.add(path.as_ref(), Node::Regular(Regular { content, program: None }), 0o644)
+        self.add(path.as_ref(), Node::Regular(Regular { content, ..Regular::default() }), 0o644)
+    }
+
+    /// Changes what is in a regular file, as somebody does who writes into it: those who have it
+    /// open see that. Makes the file if it is not there.
+    pub fn set_file(&mut self, path: impl AsRef<Path>, content: impl Into<Vec<u8>>) -> &mut World {
+        let path = path.as_ref();
+        let found = self.kernel.borrow().look(path);
+        let Some(inode) = found else { return self.add_file(path, content) };
+        self.kernel.borrow_mut().set_content(inode, content.into());
+        self
     }
 
     /// Makes a file that runs a program when it is executed.
@@ -75,7 +107,7 @@ impl World {
             programs.push(Rc::new(program));
             programs.len() - 1
         };
-        let regular = Regular { content: Vec::new(), program: Some(index) };
+        let regular = Regular { program: Some(index), ..Regular::default() };
         self.add(path.as_ref(), Node::Regular(regular), 0o755)
     }
 
@@ -177,6 +209,15 @@ impl World {
         self
     }
 
+    /// Puts a process into a cgroup, as the path from the root of the cgroups names it. Children that
+    /// it has from then on are there too.
+    pub fn set_cgroup(&mut self, pid: Pid, cgroup: &str) -> &mut World {
+        if let Some(process) = self.kernel.borrow_mut().processes.get_mut(&pid.0) {
+            process.cgroup = Rc::from(cgroup);
+        }
+        self
+    }
+
     /// Sends a signal from outside.
     ///
     /// # Errors
@@ -217,6 +258,20 @@ impl World {
         let mut paths = Vec::new();
         kernel.collect_paths(kernel.root, &mut PathBuf::from("/"), &mut paths);
         paths
+    }
+
+    /// What is mounted, in the order in which it was.
+    #[must_use]
+    pub fn mounts(&self) -> Vec<MountView> {
+        let kernel = self.kernel.borrow();
+        let view = |mount: &crate::mounts::Mount| MountView {
+            target: kernel.path_of(mount.target),
+            source: mount.source.clone(),
+            kind: mount.kind.clone(),
+            flags: mount.flags,
+            data: mount.data.clone(),
+        };
+        kernel.mounts.iter().map(view).collect()
     }
 
     /// All processes but init, by their pids.
@@ -284,7 +339,7 @@ impl Kernel {
     }
 
     /// The inode at a path, links at its end not followed.
-    fn look(&self, path: &Path) -> Option<Id<Inode>> {
+    pub(crate) fn look(&self, path: &Path) -> Option<Id<Inode>> {
         self.walk_as(self.superuser(), path, LastLink::Name).ok()?.inode
     }
 
@@ -300,11 +355,23 @@ impl Kernel {
 
     fn put(&mut self, path: &Path, node: Node, mode: u32) {
         let Ok(mut place) = self.walk_as(self.superuser(), path, LastLink::Name) else { return };
+        if place.inode.is_some_and(|inode| self.is_mount_point(inode)) {
+            return;
+        }
         if place.inode.take().is_some() {
             self.unlink_entry(place.parent, &place.name);
         }
         let inode = self.new_inode(node, mode, 0, 0);
         self.link(place.parent, place.name, inode);
+    }
+
+    fn set_content(&mut self, inode: Id<Inode>, content: Vec<u8>) {
+        let Node::Regular(regular) = &mut self.inodes[inode].node else { return };
+        self.disk_used -= regular.disk_bytes();
+        regular.content = content;
+        regular.version += 1;
+        self.disk_used += regular.disk_bytes();
+        self.changed();
     }
 
     fn collect_paths(&self, at: Id<Inode>, path: &mut PathBuf, paths: &mut Vec<PathBuf>) {
@@ -333,6 +400,9 @@ impl Kernel {
                 _ => None,
             },
             descriptors: open.collect(),
+            cgroup: process.cgroup.to_string(),
+            oom_score_adj: process.oom_score_adj,
+            core: process.core,
         }
     }
 }

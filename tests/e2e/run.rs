@@ -193,7 +193,8 @@ fn a_killed_shim_takes_its_container_with_it() {
 #[rstest]
 #[case::no_program(
     &["--", "no-such-program"],
-    "oci runtime error: unable to start container process: exec: \"no-such-program\""
+    "oci runtime error: runc run failed: unable to start container process: exec: \
+     \"no-such-program\""
 )]
 #[case::no_bundle(
     &["--bundle", "/no/such", "--runtime", "runc"],

@@ -7,18 +7,15 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use wavetank::host::{
-    Fd, FileKind, Host, LinuxHost, OpenFlags, PollFd, Ready, Result, Signal, Termios, WindowSize,
-    close_all,
+    Fd, FileKind, Host, LinuxHost, OpenFlags, PollFd, Ready, Result, Signal, Termios, User,
+    WindowSize, close_all,
 };
-use wavetank_sim::{Choose, Config, Outcome, Random, World};
+use wavetank_sim::{Config, Outcome, Random, World};
 
 use crate::compare::{Answer, Topic};
+use crate::draw::sequence;
 
-/// How many calls a sequence has besides those that prepare it.
-const CALLS: usize = 60;
-const SLOTS: usize = 8;
-/// So many of them are used for files and terminals.
-const FEW: usize = 4;
+pub(crate) const SLOTS: usize = 8;
 
 /// A call, with slots for descriptors and names for paths.
 #[derive(Clone, Debug)]
@@ -26,6 +23,7 @@ pub(crate) enum Step {
     Open(&'static str, OpenFlags, usize),
     Close(usize),
     Read(usize, usize),
+    ReadAt(usize, u64, usize),
     Write(usize, usize, usize),
     Splice(usize, usize, usize),
     Pipe(usize, usize),
@@ -40,6 +38,10 @@ pub(crate) enum Step {
     Symlink(&'static str, &'static str),
     Readlink(&'static str),
     List(&'static str),
+    ChangeDir(&'static str),
+    Memory(usize),
+    Counter(usize),
+    Count(usize, u64),
     Poll(Ready),
     Master(usize),
     Unlock(usize),
@@ -55,6 +57,8 @@ pub(crate) enum Step {
     Accept(usize, usize),
     Send(usize, usize, usize, usize),
     Receive(usize, usize),
+    Credentials(usize),
+    SocketPath(usize),
 }
 
 /// What a sequence is about; each has its own mixture of calls.
@@ -66,9 +70,6 @@ pub(crate) enum Calls {
     Sockets,
 }
 
-const NAMES: [&str; 13] =
-    ["a", "b", "f", "g", "d", "d", "d/x", "d/x", "a/x", "d/", "a/", "d/x/..", "no/such"];
-const FIFOS: [&str; 2] = ["f", "g"];
 /// What is typed and printed at terminals: letters, and what is more than that to a terminal (end
 /// of line, end of file, erase, interrupt, bell).
 const TYPED: &[u8] = b"abc\ndef\x04ghijk\x7f\x7fl\rmno\x07\x7fp\x03qrs\n\x04tuvwx\n\nyz";
@@ -76,122 +77,6 @@ const TYPED: &[u8] = b"abc\ndef\x04ghijk\x7f\x7fl\rmno\x07\x7fp\x03qrs\n\x04tuvw
 const MOMENT: Duration = Duration::from_micros(100);
 /// How long it may take.
 const PATIENCE: Duration = Duration::from_secs(1);
-const SIZES: [usize; 8] = [1, 2, 100, 4095, 4096, 4097, 20_000, 70_000];
-
-fn draw(chooser: &mut Random, topic: Calls) -> Step {
-    // Few enough that most calls find something.
-    let slots = match topic {
-        Calls::Files | Calls::Terminals => FEW,
-        Calls::Fifos | Calls::Sockets => SLOTS,
-    };
-    let slot = chooser.choose(slots);
-    let other = chooser.choose(slots);
-    let name = NAMES[chooser.choose(NAMES.len())];
-    let second = NAMES[chooser.choose(NAMES.len())];
-    let fifo = FIFOS[chooser.choose(FIFOS.len())];
-    let size = SIZES[chooser.choose(SIZES.len())];
-    let first = chooser.choose(1000);
-    let access = [OpenFlags::READ, OpenFlags::WRITE, OpenFlags::READ | OpenFlags::WRITE];
-    let access = access[chooser.choose(3)] | OpenFlags::NONBLOCK;
-    let extra = [
-        OpenFlags::empty(),
-        OpenFlags::CREATE,
-        OpenFlags::CREATE | OpenFlags::EXCLUSIVE,
-        OpenFlags::APPEND,
-        OpenFlags::TRUNCATE,
-        OpenFlags::NOFOLLOW,
-        OpenFlags::DIRECTORY,
-        OpenFlags::CREATE | OpenFlags::NOFOLLOW,
-    ];
-    let extra = extra[chooser.choose(extra.len())];
-    let interest = [Ready::READ, Ready::WRITE, Ready::READ | Ready::WRITE, Ready::empty()];
-    let interest = interest[chooser.choose(interest.len())];
-    match topic {
-        Calls::Files => match chooser.choose(16) {
-            0..=3 => Step::Open(name, access | extra, slot),
-            4 => Step::Close(slot),
-            5 => Step::Read(slot, size),
-            6 | 7 => Step::Write(slot, size, first),
-            8 => Step::Rename(name, second),
-            9 => Step::Unlink(name),
-            10 => Step::Mkdir(name),
-            11 => Step::Rmdir(name),
-            12 => Step::Symlink(second, name),
-            13 => [Step::Readlink(name), Step::Mkfifo(name)][chooser.choose(2)].clone(),
-            14 => [Step::List("."), Step::List(name)][chooser.choose(2)].clone(),
-            _ => [Step::Stat(name), Step::Kind(slot)][chooser.choose(2)].clone(),
-        },
-        Calls::Fifos => match chooser.choose(14) {
-            0 => Step::Mkfifo(fifo),
-            1..=3 => Step::Open(fifo, access, slot),
-            4 => Step::Pipe(slot, other),
-            5 | 6 => Step::Close(slot),
-            7 | 8 => Step::Write(slot, size, first),
-            9 | 10 => Step::Read(slot, size),
-            11 => Step::Splice(slot, other, size),
-            12 => Step::Unread(slot),
-            _ => Step::Poll(interest),
-        },
-        Calls::Terminals => match chooser.choose(24) {
-            0 => Step::Master(slot),
-            1 => Step::Unlock(slot),
-            2 | 3 => Step::Peer(slot, other),
-            4 => Step::Close(slot),
-            5 | 6 => [Step::Raw(slot), Step::Cooked(slot)][chooser.choose(2)].clone(),
-            7..=12 => Step::Write(slot, size.min(100), first),
-            13..=18 => Step::Read(slot, size),
-            19 => Step::SetSize(slot, 80),
-            20 | 21 => [Step::Size(slot), Step::Unread(slot)][chooser.choose(2)].clone(),
-            _ => Step::Poll(interest),
-        },
-        Calls::Sockets => match chooser.choose(24) {
-            0 => Step::Socket(slot),
-            1 => Step::Bind(slot, fifo),
-            2 => Step::Listen(slot),
-            3 | 4 => Step::Connect(slot, fifo),
-            5 | 6 => Step::Accept(slot, other),
-            7..=9 => Step::Send(slot, size, first, other),
-            10..=12 => Step::Receive(slot, size),
-            13 => Step::Close(slot),
-            14..=16 => Step::Write(slot, size, first),
-            17..=19 => Step::Read(slot, size),
-            20 => Step::Pipe(slot, other),
-            21 => Step::Unread(slot),
-            _ => Step::Poll(interest),
-        },
-    }
-}
-
-/// Calls with which a sequence begins, and begins again in its middle, so that most that follow
-/// find something.
-fn prepare(chooser: &mut Random, topic: Calls) -> Vec<Step> {
-    let name = FIFOS[chooser.choose(FIFOS.len())];
-    let shift = chooser.choose(SLOTS);
-    let at = |place: usize| (place + shift) % SLOTS;
-    match topic {
-        Calls::Files => vec![Step::Mkdir("d")],
-        Calls::Fifos => vec![Step::Mkfifo("f"), Step::Mkfifo("g")],
-        Calls::Terminals => vec![
-            Step::Master(shift % FEW),
-            Step::Unlock(shift % FEW),
-            Step::Peer(shift % FEW, (shift + 1) % FEW),
-        ],
-        Calls::Sockets => vec![
-            Step::Socket(at(0)),
-            Step::Bind(at(0), name),
-            Step::Listen(at(0)),
-            Step::Socket(at(1)),
-            Step::Connect(at(1), name),
-            Step::Accept(at(0), at(2)),
-            Step::Socket(at(3)),
-            Step::Socket(at(4)),
-            Step::Connect(at(3), name),
-            Step::Accept(at(0), at(4)),
-            Step::Pipe(at(5), at(6)),
-            Step::Socket(at(7)),
-        ],
-    }
-}
 
 struct Machine<'a, H> {
     host: &'a mut H,
@@ -209,6 +94,11 @@ impl<H: Host> Machine<'_, H> {
 
     fn at(&self, name: &str) -> PathBuf {
         self.base.join(name)
+    }
+
+    /// A path as it is seen from the base, if it leads below that.
+    fn below_base(&self, path: &Path) -> PathBuf {
+        path.strip_prefix(&self.base).unwrap_or(path).to_owned()
     }
 
     fn put(&mut self, slot: usize, fd: Fd) {
@@ -280,6 +170,11 @@ impl<H: Host> Machine<'_, H> {
                 let result = self.host.read(self.fd(slot), &mut buffer);
                 text(result.map(|count| digest(&buffer[..count])))
             }
+            Step::ReadAt(slot, offset, size) => {
+                let mut buffer = vec![0; size];
+                let result = self.host.read_at(self.fd(slot), offset, &mut buffer);
+                text(result.map(|count| digest(&buffer[..count])))
+            }
             Step::Write(slot, size, first) => {
                 let bytes = self.bytes(first, size);
                 text(self.host.write(self.fd(slot), &bytes))
@@ -315,6 +210,27 @@ impl<H: Host> Machine<'_, H> {
             }
             Step::Readlink(path) => text(self.host.readlink(&self.base.join(path))),
             Step::List(path) => text(self.host.list(&self.base.join(path))),
+            Step::ChangeDir(path) => {
+                let result = self.host.change_dir(&self.base.join(path));
+                let now = result.and_then(|()| self.host.current_dir());
+                self.host.change_dir(Path::new("/")).unwrap();
+                text(now.map(|now| self.below_base(&now)))
+            }
+            Step::Memory(slot) => {
+                let result = self.host.memory_file();
+                let me = self.host.user();
+                let stat = result.and_then(|fd| self.host.fstat(fd));
+                let of_me = stat
+                    .map(|it| (it.kind, it.size, it.mode, (it.uid, it.gid) == (me.uid, me.gid)));
+                self.opened(slot, result) + &text(of_me)
+            }
+            Step::Counter(slot) => {
+                let result = self.host.event_counter();
+                self.opened(slot, result)
+            }
+            Step::Count(slot, number) => {
+                text(self.host.write(self.fd(slot), &number.to_ne_bytes()))
+            }
             Step::Poll(interest) => {
                 let open: Vec<Fd> = self.slots.iter().flatten().copied().collect();
                 let mut questions: Vec<PollFd> =
@@ -394,6 +310,16 @@ impl<H: Host> Machine<'_, H> {
                     (digest(&buffer[..received.len]), count)
                 }))
             }
+            Step::Credentials(slot) => {
+                let (pid, user) = (self.host.pid(), self.host.user());
+                let who = self.host.peer(self.fd(slot));
+                let nobody = |user: User| user.uid == u32::MAX && user.gid == u32::MAX;
+                text(who.map(|it| (it.pid == pid, it.user == user, it.pid.0 == 0, nobody(it.user))))
+            }
+            Step::SocketPath(slot) => {
+                let path = self.host.socket_path(self.fd(slot));
+                text(path.map(|path| self.below_base(&path)))
+            }
         }
     }
 }
@@ -448,13 +374,7 @@ impl Topic for Calls {
     }
 
     fn draw(&self, seed: u64) -> Vec<Step> {
-        let mut chooser = Random::new(seed);
-        let mut steps = Vec::new();
-        for _ in 0..2 {
-            steps.extend(prepare(&mut chooser, *self));
-            steps.extend((0..CALLS / 2).map(|_| draw(&mut chooser, *self)));
-        }
-        steps
+        sequence(*self, seed)
     }
 
     fn on_linux(&self, _: u64, _: &[usize], steps: &[Step], expected: &[Answer]) -> Vec<Answer> {
