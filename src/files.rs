@@ -85,7 +85,7 @@ mod tests {
     use mockall::Sequence;
 
     use super::*;
-    use crate::host::{Fd, MockHost};
+    use crate::host::{Fd, LinuxHost, MockHost};
 
     #[test]
     fn a_disk_that_is_full_leaves_nothing_behind() {
