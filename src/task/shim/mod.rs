@@ -35,8 +35,8 @@ use crate::supervisor::Supervisor;
 const LISTENER: Fd = Fd(3);
 /// How often in a row the kernel may have no memory for a `poll(2)`.
 const POLL_PATIENCE: u32 = 1000;
-/// How long the output of a process that has ended is waited for, unless the environment says
-/// otherwise.
+/// How long output that is on its way is waited for once a process is to be removed, unless the
+/// environment says otherwise.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a shim that ends waits for the daemon to take the last events.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -47,7 +47,10 @@ struct Shim {
     namespace: String,
     /// The environment of runtimes and loggers.
     env: Vec<OsString>,
-    drain: Duration,
+    /// `WAVETANK_DRAIN_TIMEOUT`: how long after a process's end its output is waited for, if
+    /// others still have it open or nobody reads it. Without it: until the process is removed, and
+    /// then for [`DRAIN_TIMEOUT`].
+    drain: Option<Duration>,
     log: Log,
     signals: Fd,
     /// `/dev/null` for children, open in time: later there may be no descriptor to be had.
@@ -76,6 +79,14 @@ pub(super) fn serve<H: Host>(host: &mut H, arguments: &Arguments) -> Result<(), 
     served
 }
 
+fn drain_timeout(env: &[OsString]) -> Result<Option<Duration>, Error> {
+    let name = "WAVETANK_DRAIN_TIMEOUT";
+    let Some(text) = variable(env, name).filter(|text| !text.is_empty()) else { return Ok(None) };
+    let text = text.to_string_lossy();
+    let reason = || Error::invalid(name, format_args!("{text:?} is no time, as 10s or 500ms"));
+    parse_duration(&text).map(Some).ok_or_else(reason)
+}
+
 /// Every signal that can be held back (`signal(7)`); 32 and 33 are the C library's own.
 fn catchable_signals() -> Vec<Signal> {
     let special = [Signal::KILL, Signal::STOP, Signal(32), Signal(33)];
@@ -96,15 +107,7 @@ impl Shim {
             .and_then(|path| host.set_nonblocking(LISTENER, true).map(|()| path))
             .map_err(|errno| Error::system("use", "the socket at descriptor 3", errno))?;
         let mut env = host.environment();
-        let drain = match variable(&env, "WAVETANK_DRAIN_TIMEOUT") {
-            Some(text) => {
-                let text = text.to_string_lossy();
-                parse_duration(&text).ok_or_else(|| {
-                    Error::invalid("WAVETANK_DRAIN_TIMEOUT", format_args!("{text:?} is no time"))
-                })?
-            }
-            None => DRAIN_TIMEOUT,
-        };
+        let drain = drain_timeout(&env)?;
         let events = variable(&env, "TTRPC_ADDRESS").map(PathBuf::from);
         // A runtime that found it would tell our service manager of a readiness that is not ours.
         env.retain(|entry| variable(std::slice::from_ref(entry), "NOTIFY_SOCKET").is_none());
