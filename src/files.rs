@@ -36,6 +36,27 @@ pub fn write_atomically<H: Host>(host: &mut H, path: &Path, bytes: &[u8]) -> Res
     placed
 }
 
+/// Makes a directory, and those above it that are not there, each with this mode.
+///
+/// # Errors
+/// The first one that could not be made.
+pub fn make_directories<H: Host>(host: &mut H, path: &Path, mode: u32) -> Result<(), Error> {
+    let mut missing = Vec::new();
+    for directory in path.ancestors().filter(|directory| !directory.as_os_str().is_empty()) {
+        if host.stat(directory).is_ok() {
+            break;
+        }
+        missing.push(directory);
+    }
+    for directory in missing.into_iter().rev() {
+        match host.mkdir(directory, mode) {
+            Ok(()) | Err(Errno::EEXIST) => {}
+            Err(errno) => return Err(Error::system("mkdir", directory.display(), errno)),
+        }
+    }
+    Ok(())
+}
+
 /// Removes a directory and all that is in it, or a file. What is not there is as it should be.
 ///
 /// # Errors
@@ -80,6 +101,20 @@ mod tests {
             .returning(|_| Ok(()));
         let error = write_atomically(&mut host, Path::new("exitStatus"), b"7").unwrap_err();
         assert_eq!(error.to_string(), "write exitStatus: no space left on device (ENOSPC)");
+    }
+
+    #[test]
+    fn directories_that_are_missing_are_made() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut host = crate::host::LinuxHost::new();
+        let deepest = directory.path().join("a/b/c");
+        for _ in 0..2 {
+            make_directories(&mut host, &deepest, 0o700).unwrap();
+            assert_eq!(host.stat(&deepest).unwrap().mode, 0o700);
+        }
+        write_atomically(&mut host, &deepest.join("f"), b"").unwrap();
+        let error = make_directories(&mut host, &deepest.join("f/g"), 0o700).unwrap_err();
+        assert!(error.to_string().ends_with("c/f/g: not a directory (ENOTDIR)"), "{error}");
     }
 
     #[test]

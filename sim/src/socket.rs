@@ -98,13 +98,14 @@ impl Kernel {
     }
 
     pub(crate) fn bind(&mut self, pid: i32, fd: Fd, path: &Path) -> Result<()> {
-        let (_, socket) = self.socket_of(pid, fd)?;
+        let (file, socket) = self.socket_of(pid, fd)?;
         Kernel::check_path(path)?;
+        let mode = self.inodes[self.files[file].inode].mode;
         let place = self.walk(pid, path, LastLink::Name)?;
         let (parent, name) = (place.parent, place.name.clone());
         let node = Node::Socket(Some(socket));
         let inode = self
-            .create(self.walker(pid), place, node, 0o777 & !UMASK)
+            .create(self.walker(pid), place, node, mode & !UMASK)
             .map_err(|errno| if errno == Errno::EEXIST { Errno::EADDRINUSE } else { errno })?;
         // Linux makes the file first and looks at the socket then.
         if self.sockets[socket].address.is_some() {

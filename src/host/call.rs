@@ -9,8 +9,8 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::{
-    Command, Fd, Lead, MountFlags, OpenFlags, Pid, PollFd, Ready, Signal, Termios, WaitFor,
-    WindowSize,
+    Command, Fd, Lead, LoopFlags, MountFlags, OpenFlags, Pid, PollFd, Ready, Signal, Termios,
+    WaitFor, WindowSize,
 };
 
 /// Bytes in a form that is readable, and gives every byte back: UTF-8 stays, `\` is `\\`, and what
@@ -135,6 +135,12 @@ pub enum Call {
     List { path: Text },
     Mount { source: Text, target: Text, kind: String, flags: MountFlags, data: String },
     Unmount { target: Text, detach: bool },
+    CloneTree { path: Text },
+    MapTreeIds { tree: Fd, user_namespace: Fd, read_only: bool },
+    AttachTree { tree: Fd, target: Text },
+    EnterNewUserNamespace,
+    FreeLoopDevice { control: Fd },
+    AttachLoopDevice { device: Fd, file: Fd, flags: LoopFlags },
     UnlockPty { master: Fd },
     PtyNumber { master: Fd },
     OpenPtyPeer { master: Fd },
@@ -240,6 +246,15 @@ macro_rules! plain_calls {
                     data: data.to_owned(),
                 };
             unmount(target: &Path, detach: bool) -> () = Call::Unmount { target: target.into(), detach };
+            clone_tree(path: &Path) -> Fd = Call::CloneTree { path: path.into() };
+            map_tree_ids(tree: Fd, user_namespace: Fd, read_only: bool) -> () =
+                Call::MapTreeIds { tree, user_namespace, read_only };
+            attach_tree(tree: Fd, target: &Path) -> () =
+                Call::AttachTree { tree, target: target.into() };
+            enter_new_user_namespace() -> () = Call::EnterNewUserNamespace;
+            free_loop_device(control: Fd) -> u32 = Call::FreeLoopDevice { control };
+            attach_loop_device(device: Fd, file: Fd, flags: LoopFlags) -> () =
+                Call::AttachLoopDevice { device, file, flags };
             share_core() -> () = Call::ShareCore;
             peer(socket: Fd) -> Peer = Call::Peer { socket };
             change_dir(path: &Path) -> () = Call::ChangeDir { path: path.into() };

@@ -26,9 +26,9 @@ pub use record::{Recorder, recording};
 pub use replay::{Divergence, Replayer};
 pub use trace::{Header, Line, Outcome, Redaction, TraceError};
 pub use types::{
-    Command, Exit, ExitStatus, Fd, FileKind, FileStat, Lead, MountFlags, OpenFlags, Peer, Pid,
-    Pipe, PollFd, Ready, Received, Signal, SpawnError, SpawnStep, Termios, User, WaitFor,
-    WindowSize,
+    Command, Exit, ExitStatus, Fd, FileKind, FileStat, Lead, LoopFlags, MountFlags, OpenFlags,
+    Peer, Pid, Pipe, PollFd, Ready, Received, Signal, SpawnError, SpawnStep, Termios, User,
+    WaitFor, WindowSize,
 };
 
 /// What a call of the host gives: its value, or the error number that Linux would set.
@@ -191,6 +191,44 @@ pub trait Host {
     /// `EBUSY` (in use, and not `detach`) `EINVAL` (not a mount) `ENAMETOOLONG` `ENOENT` `ENOMEM`
     /// `ENOTDIR` `EPERM`
     fn unmount(&mut self, target: &Path, detach: bool) -> Result<()>;
+
+    /// `open_tree(2)` with `OPEN_TREE_CLONE`: a copy of the mount that `path` is in, with `path` as
+    /// its top, not attached anywhere. It goes with its descriptor.
+    ///
+    /// `EACCES` `EINVAL` (the mount is unbindable) `ELOOP` `EMFILE` `ENAMETOOLONG` `ENFILE` `ENOENT`
+    /// `ENOMEM` `ENOSYS` (before Linux 5.2) `ENOTDIR` `EPERM`
+    fn clone_tree(&mut self, path: &Path) -> Result<Fd>;
+
+    /// `mount_setattr(2)` of a copy that is not attached yet: owners appear as the maps of a user
+    /// namespace say (`MOUNT_ATTR_IDMAP`), it is private, and if so asked for, read-only.
+    ///
+    /// `EBADF` `EINVAL` (the file system cannot, or the mount is mapped already) `ENOSYS` (before
+    /// Linux 5.12) `EPERM`
+    fn map_tree_ids(&mut self, tree: Fd, user_namespace: Fd, read_only: bool) -> Result<()>;
+
+    /// `move_mount(2)`: attaches a copy of a mount.
+    ///
+    /// `EACCES` `EBADF` `EINVAL` `ELOOP` `ENAMETOOLONG` `ENOENT` `ENOMEM` `ENOSYS` (before Linux 5.2)
+    /// `ENOTDIR` `EPERM`
+    fn attach_tree(&mut self, tree: Fd, target: &Path) -> Result<()>;
+
+    /// `unshare(2)` with `CLONE_NEWUSER`: we are in a user namespace of our own, whose maps are
+    /// empty.
+    ///
+    /// `EINVAL` `ENOMEM` `ENOSPC` (too many of them) `EPERM`
+    fn enter_new_user_namespace(&mut self) -> Result<()>;
+
+    /// `LOOP_CTL_GET_FREE` of `loop(4)`, asked of `/dev/loop-control`: the number of a loop device
+    /// that nobody uses, which may change at any time.
+    ///
+    /// `EBADF` `EINTR` `ENOMEM` `ENOSPC` `ENOTTY`
+    fn free_loop_device(&mut self, control: Fd) -> Result<u32>;
+
+    /// `LOOP_CONFIGURE` of `loop(4)`: from now on a loop device has the content of a file.
+    ///
+    /// `EBADF` `EBUSY` (it has another one's) `EINVAL` (before Linux 5.8; no regular file) `EINTR`
+    /// `ENOTTY`
+    fn attach_loop_device(&mut self, device: Fd, file: Fd, flags: LoopFlags) -> Result<()>;
 
     // ---- terminals ---------------------------------------------------------------------------
 

@@ -11,8 +11,9 @@ use serde_json::Value;
 use super::call::{Text, plain_calls};
 use super::trace::{Header, Line, Outcome, Redaction, VERSION, mask_env_lists};
 use super::{
-    Call, Command, Errno, Exit, Fd, FileStat, Host, MountFlags, OpenFlags, Peer, Pid, Pipe, PollFd,
-    Received, Result, Signal, SpawnError, Termios, User, WaitFor, WindowSize, variable, write_all,
+    Call, Command, Errno, Exit, Fd, FileStat, Host, LoopFlags, MountFlags, OpenFlags, Peer, Pid,
+    Pipe, PollFd, Received, Result, Signal, SpawnError, Termios, User, WaitFor, WindowSize,
+    variable, write_all,
 };
 
 /// Passes every call on to the host within, and writes call and result to a trace file through

@@ -158,6 +158,19 @@ bitflags! {
     }
 }
 
+bitflags! {
+    /// Flags of a loop device (`loop(4)`), with the kernel's own numbers.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+    pub struct LoopFlags: u32 {
+        /// `LO_FLAGS_READ_ONLY`.
+        const READ_ONLY = 1;
+        /// `LO_FLAGS_AUTOCLEAR`: it lets go of the file when its last user is gone.
+        const AUTOCLEAR = 1 << 2;
+        /// `LO_FLAGS_DIRECT_IO`: past the page cache of the file.
+        const DIRECT_IO = 1 << 4;
+    }
+}
+
 /// One descriptor handed to [`Host::poll`](super::Host::poll).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PollFd {

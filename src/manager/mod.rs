@@ -4,9 +4,11 @@
 //! between its own streams and the container's, passes on window sizes and signals, and ends with
 //! the container's status.
 
+pub mod events;
 mod pump;
 mod session;
 mod state_dir;
+pub mod tasks;
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};

@@ -18,6 +18,28 @@ pub fn rfc3339_nano(since_1970: Duration) -> String {
     text
 }
 
+/// The time that [`rfc3339_nano`] has written as this text; `None` if it has not.
+#[must_use]
+pub fn parse_rfc3339(text: &str) -> Option<Duration> {
+    let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
+    let (time, fraction) = time.split_once('.').unwrap_or((time, "0"));
+    let three_numbers = |text: &str, separator| {
+        let mut numbers = text.split(separator).map(str::parse::<u64>);
+        let mut next = || numbers.next()?.ok().filter(|number| *number <= 9999);
+        Some((next()?, next()?, next()?))
+    };
+    let (year, month, day) = three_numbers(date, '-')?;
+    let (hour, minute, second) = three_numbers(time, ':')?;
+    let nanos: u32 = format!("{fraction:0<9}").parse().ok()?;
+    let days_before = |year| (1970..year).map(days_in_year).sum::<u64>();
+    let before = usize::try_from(month).ok()?.checked_sub(1)?;
+    let days_in_year_before = days_in_months(year).into_iter().take(before).sum::<u64>();
+    let days = days_before(year) + days_in_year_before + day.checked_sub(1)?;
+    let seconds = days * 86_400 + hour * 3600 + minute * 60 + second;
+    let read = Duration::new(seconds, nanos);
+    (rfc3339_nano(read) == text).then_some(read)
+}
+
 /// Year, month and day of a day counted from the start of 1970.
 fn civil_date(mut day: u64) -> (u64, usize, u64) {
     let mut year = 1970;
@@ -25,14 +47,18 @@ fn civil_date(mut day: u64) -> (u64, usize, u64) {
         day -= days_in_year(year);
         year += 1;
     }
-    let february = days_in_year(year) - 337;
-    let months = [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let months = days_in_months(year);
     let mut month = 0;
     while day >= months[month] {
         day -= months[month];
         month += 1;
     }
     (year, month + 1, day + 1)
+}
+
+fn days_in_months(year: u64) -> [u64; 12] {
+    let february = days_in_year(year) - 337;
+    [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
 }
 
 fn days_in_year(year: u64) -> u64 {
@@ -55,5 +81,27 @@ mod tests {
     #[case(1_795_434_620, 500_000_000, "2026-11-23T11:50:20.5Z")]
     fn times(#[case] seconds: u64, #[case] nanos: u32, #[case] text: &str) {
         assert_eq!(rfc3339_nano(Duration::new(seconds, nanos)), text);
+        assert_eq!(parse_rfc3339(text), Some(Duration::new(seconds, nanos)));
+    }
+
+    #[rstest]
+    #[case("")]
+    #[case("1970-01-01T00:00:00")]
+    #[case("1969-12-31T23:59:59Z")]
+    #[case("1970-00-01T00:00:00Z")]
+    #[case("1970-01-00T00:00:00Z")]
+    #[case("1970-13-01T00:00:00Z")]
+    #[case("2026-02-29T00:00:00Z")]
+    #[case("1970-01-01T00:60:00Z")]
+    #[case("1970-01-01T00:00:00.50Z")]
+    #[case("1970-01-01T00:00:00.0123456789Z")]
+    #[case("1970-1-01T00:00:00Z")]
+    #[case("99999999999999999999-01-01T00:00:00Z")]
+    #[case("18446744073709551615-01-01T00:00:00Z")]
+    #[case("2000-18446744073709551615-01T00:00:00Z")]
+    #[case("2000-01-18446744073709551615T00:00:00Z")]
+    #[case("2000-01-01T18446744073709551615:18446744073709551615:00Z")]
+    fn no_times(#[case] text: &str) {
+        assert_eq!(parse_rfc3339(text), None);
     }
 }

@@ -1,1 +1,155 @@
 //! delete: cleans up after a shim that is gone.
+//!
+//! Daemons also run it after an orderly end, and more than once. So what is gone already is as it
+//! should be, and a step that fails is a warning, after which the next one is done.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use containerd_shim_protos::api::DeleteResponse;
+use containerd_shim_protos::protobuf::well_known_types::timestamp::Timestamp;
+use containerd_shim_protos::protobuf::{Message, MessageField};
+
+use crate::Error;
+use crate::files::read_file;
+use crate::host::{Errno, Host};
+use crate::oci::{Failure, Runc, failure_message, last_error_since, log_length, parse_pid};
+
+use super::arguments::Arguments;
+use super::exit_record::ExitRecord;
+use super::mounts;
+use super::options::Options;
+use super::runtime_call::call;
+
+/// The daemon gives us five seconds.
+const RUNTIME_LIMIT: Duration = Duration::from_secs(4);
+/// The files of a bundle that are read here are far shorter.
+const FILE_MAX: usize = 1024 * 1024;
+/// The exit status of a process that was killed, which is all that one can tell of it.
+const KILLED: u32 = 137;
+
+/// Gives what is to be answered on stdout, and warnings.
+///
+/// # Errors
+/// Nothing can be done at all.
+pub(super) fn delete<H: Host>(
+    host: &mut H,
+    arguments: &Arguments,
+) -> Result<(Vec<u8>, Vec<String>), Error> {
+    let bundle = bundle(host, arguments)?;
+    let mut warnings = Vec::new();
+    let mut warn = |what: &str, error: &dyn std::fmt::Display| {
+        warnings.push(format!("{what}: {error}"));
+    };
+    let mut options = read_options(host, &bundle).unwrap_or_else(|error| {
+        warn("failed to read the options", &error);
+        Options::default()
+    });
+    match read_if_there(host, &bundle.join("runtime")) {
+        Ok(Some(name)) => options.binary_name = String::from_utf8_lossy(&name).trim().to_owned(),
+        Ok(None) => {}
+        Err(error) => warn("failed to read the runtime's name", &error),
+    }
+    if let Err(reason) = delete_container(host, arguments, &bundle, &options) {
+        warn("failed to remove the container", &reason);
+    }
+    if let Err(error) = mounts::unmount_all(host, &bundle.join("rootfs")) {
+        warn("failed to clean up the root file system's mounts", &error);
+    }
+    let record = ExitRecord::read(host, &bundle).unwrap_or_else(|error| {
+        warn("failed to read how the container ended", &error);
+        None
+    });
+    let response = match record {
+        Some(record) => {
+            let pid = u32::try_from(record.pid.0).unwrap_or(u32::MAX);
+            response(pid, record.exit_status, record.exited_at)
+        }
+        None => {
+            let pid = read_pid(host, &bundle).unwrap_or_else(|error| {
+                warn("failed to read the container's pid", &error);
+                u32::MAX
+            });
+            response(pid, KILLED, host.wall_clock())
+        }
+    };
+    let response =
+        response.write_to_bytes().map_err(|error| Error::invalid("the answer", error))?;
+    Ok((response, warnings))
+}
+
+/// The container's bundle: the one that is named, or its neighbour of the working directory.
+fn bundle<H: Host>(host: &mut H, arguments: &Arguments) -> Result<PathBuf, Error> {
+    if !arguments.bundle.is_empty() {
+        return Ok(arguments.bundle.clone().into());
+    }
+    if arguments.id.is_empty() || arguments.id.contains('/') {
+        return Err(Error::invalid(format!("shim id {:?}", arguments.id), "names no bundle"));
+    }
+    let cwd = host.current_dir().map_err(|errno| Error::system("getcwd", "the bundle", errno))?;
+    Ok(cwd.parent().unwrap_or(&cwd).join(&arguments.id))
+}
+
+fn read_if_there<H: Host>(host: &mut H, path: &Path) -> Result<Option<Vec<u8>>, Error> {
+    match read_file(host, path, FILE_MAX) {
+        Ok(content) => Ok(Some(content)),
+        Err(Error::System { errno: Errno::ENOENT, .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn read_options<H: Host>(host: &mut H, bundle: &Path) -> Result<Options, Error> {
+    let path = bundle.join("options.json");
+    match read_if_there(host, &path)? {
+        Some(text) => Options::from_json(&text).map_err(|e| Error::invalid(path.display(), e)),
+        None => Ok(Options::default()),
+    }
+}
+
+/// The pid that the runtime has left; without one, what containerd's own shim says.
+fn read_pid<H: Host>(host: &mut H, bundle: &Path) -> Result<u32, Error> {
+    let path = bundle.join("init.pid");
+    let Some(text) = read_if_there(host, &path)? else { return Ok(u32::MAX) };
+    let pid = parse_pid(&text).map_err(|reason| Error::invalid(path.display(), reason))?;
+    Ok(u32::try_from(pid.0).unwrap_or(u32::MAX))
+}
+
+/// Has the runtime delete the container, if it knows of one.
+fn delete_container<H: Host>(
+    host: &mut H,
+    arguments: &Arguments,
+    bundle: &Path,
+    options: &Options,
+) -> Result<(), String> {
+    let root = options.runtime_root(&arguments.namespace);
+    if host.stat(&root.join(&arguments.id)) == Err(Errno::ENOENT) {
+        return Ok(());
+    }
+    let log = bundle.join("log.json");
+    let runc = Runc {
+        program: options.runtime_name().to_owned(),
+        root,
+        log: log.clone(),
+        systemd_cgroup: false,
+        criu: String::new(),
+    };
+    let length = log_length(host, &log);
+    let called = call(host, runc.delete(&arguments.id, true), RUNTIME_LIMIT);
+    let called = called.map_err(|error| error.to_string())?;
+    if called.status.success() {
+        return Ok(());
+    }
+    let last_error = last_error_since(host, &log, length);
+    let failure = Failure::Ended(called.status);
+    Err(failure_message("delete", &last_error, failure, &runc.program, &called.stderr))
+}
+
+fn response(pid: u32, exit_status: u32, exited_at: Duration) -> DeleteResponse {
+    let exited_at = Timestamp {
+        seconds: i64::try_from(exited_at.as_secs()).unwrap_or(i64::MAX),
+        nanos: i32::try_from(exited_at.subsec_nanos()).unwrap_or_default(),
+        ..Timestamp::default()
+    };
+    let exited_at = MessageField::some(exited_at);
+    DeleteResponse { pid, exit_status, exited_at, ..DeleteResponse::default() }
+}

@@ -21,3 +21,5 @@ mod stdio;
 mod support;
 mod surroundings;
 mod tty;
+mod v2_cli;
+mod v2_mounts;

@@ -29,6 +29,21 @@ fn connected(host: &mut SimHost<'_>) -> (Fd, Fd) {
 }
 
 #[test]
+fn a_socket_gives_its_file_its_mode() {
+    alone(|host| {
+        let mode = |host: &mut SimHost<'_>, path: &str| host.stat(Path::new(path)).unwrap().mode;
+        listener(host, "/tmp/open", 1);
+        assert_eq!(mode(host, "/tmp/open"), 0o755);
+        let fd = host.socket().unwrap();
+        host.fchmod(fd, 0o620).unwrap();
+        host.bind(fd, Path::new("/tmp/narrow")).unwrap();
+        assert_eq!(mode(host, "/tmp/narrow"), 0o600);
+        host.fchmod(fd, 0o666).unwrap();
+        assert_eq!(mode(host, "/tmp/narrow"), 0o600);
+    });
+}
+
+#[test]
 fn a_socket_before_it_is_connected() {
     alone(|host| {
         let fd = host.socket().unwrap();

@@ -22,8 +22,9 @@ use std::time::Duration;
 use nix::libc;
 
 use super::{
-    Command, Errno, Exit, ExitStatus, Fd, FileStat, Host, MountFlags, OpenFlags, Peer, Pid, Pipe,
-    PollFd, Ready, Received, Result, Signal, SpawnError, Termios, User, WaitFor, WindowSize,
+    Command, Errno, Exit, ExitStatus, Fd, FileStat, Host, LoopFlags, MountFlags, OpenFlags, Peer,
+    Pid, Pipe, PollFd, Ready, Received, Result, Signal, SpawnError, Termios, User, WaitFor,
+    WindowSize,
 };
 
 /// The machine this program runs on.
@@ -185,6 +186,30 @@ impl Host for LinuxHost {
 
     fn unmount(&mut self, target: &Path, detach: bool) -> Result<()> {
         mount::unmount(target, detach)
+    }
+
+    fn clone_tree(&mut self, path: &Path) -> Result<Fd> {
+        mount::clone_tree(path)
+    }
+
+    fn map_tree_ids(&mut self, tree: Fd, user_namespace: Fd, read_only: bool) -> Result<()> {
+        mount::map_tree_ids(tree, user_namespace, read_only)
+    }
+
+    fn attach_tree(&mut self, tree: Fd, target: &Path) -> Result<()> {
+        mount::attach_tree(tree, target)
+    }
+
+    fn enter_new_user_namespace(&mut self) -> Result<()> {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWUSER).map_err(errno)
+    }
+
+    fn free_loop_device(&mut self, control: Fd) -> Result<u32> {
+        mount::free_loop_device(control)
+    }
+
+    fn attach_loop_device(&mut self, device: Fd, file: Fd, flags: LoopFlags) -> Result<()> {
+        mount::attach_loop_device(device, file, flags)
     }
 
     fn unlock_pty(&mut self, master: Fd) -> Result<()> {

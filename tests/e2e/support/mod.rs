@@ -253,7 +253,7 @@ pub(crate) fn word(call: &Call) -> String {
     let mut words = call.argv[1..].iter();
     while let Some(word) = words.next() {
         match word.as_str() {
-            "--log" | "--log-format" => drop(words.next()),
+            "--root" | "--log" | "--log-format" => drop(words.next()),
             other if other.starts_with('-') => {}
             other => return other.to_owned(),
         }
