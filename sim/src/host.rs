@@ -13,6 +13,7 @@ use crate::call::Call;
 use crate::caller::{SimHost, Spawned, done, planned, quoted};
 use crate::fault::About;
 use crate::fs::Node;
+use crate::kernel::Kernel;
 use crate::mounts::Request;
 use crate::pipe::PipeBuffer;
 use crate::trace::bytes_text;
@@ -154,11 +155,11 @@ impl Host for SimHost<'_> {
     }
 
     fn memory_file(&mut self) -> Result<Fd> {
-        self.call_bare(Call::MemoryFile, |kernel, pid| kernel.memory_file(pid))
+        self.call_bare(Call::MemoryFile, Kernel::memory_file)
     }
 
     fn event_counter(&mut self) -> Result<Fd> {
-        self.call_bare(Call::EventCounter, |kernel, pid| kernel.event_counter(pid))
+        self.call_bare(Call::EventCounter, Kernel::event_counter)
     }
 
     fn readlink(&mut self, path: &Path) -> Result<PathBuf> {
@@ -315,7 +316,7 @@ impl Host for SimHost<'_> {
     }
 
     fn share_core(&mut self) -> Result<()> {
-        self.call_bare(Call::ShareCore, |kernel, pid| kernel.share_core(pid))
+        self.call_bare(Call::ShareCore, Kernel::share_core)
     }
 
     fn become_subreaper(&mut self) -> Result<()> {
@@ -362,7 +363,7 @@ impl Host for SimHost<'_> {
     }
 
     fn socket(&mut self) -> Result<Fd> {
-        self.call_bare(Call::Socket, |kernel, pid| kernel.socket(pid))
+        self.call_bare(Call::Socket, Kernel::socket)
     }
 
     fn bind(&mut self, socket: Fd, path: &Path) -> Result<()> {
