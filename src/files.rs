@@ -85,7 +85,7 @@ mod tests {
     use mockall::Sequence;
 
     use super::*;
-    use crate::host::{Fd, MockHost};
+    use crate::host::{Fd, LinuxHost, MockHost};
 
     #[test]
     fn a_disk_that_is_full_leaves_nothing_behind() {
@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn directories_that_are_missing_are_made() {
         let directory = tempfile::tempdir().unwrap();
-        let mut host = crate::host::LinuxHost::new();
+        let mut host = LinuxHost::new();
         let deepest = directory.path().join("a/b/c");
         for _ in 0..2 {
             make_directories(&mut host, &deepest, 0o700).unwrap();

@@ -79,9 +79,9 @@ fn sources(below: &Path) -> Vec<(PathBuf, String)> {
     found
 }
 
-/// The part of a file that is shipped: not its tests, which may be a file of their own.
+/// The part of a file that is shipped: not its tests, which may be files of their own.
 fn shipped<'a>(path: &Path, text: &'a str) -> &'a str {
-    if path.ends_with("tests.rs") {
+    if path.iter().any(|part| part == "tests" || part == "tests.rs") {
         return "";
     }
     text.split("#[cfg(test)]\nmod tests").next().unwrap()

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::host::variable;
-use crate::oci::Dialect;
+use crate::oci::{Dialect, parse_duration};
 
 /// Options, each an environment variable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,16 +56,6 @@ impl Options {
             runtime_timeout: duration("WAVETANK_RUNTIME_TIMEOUT")?,
         })
     }
-}
-
-/// A whole number of seconds (`10`, `10s`) or milliseconds (`500ms`), up to a hundred years.
-fn parse_duration(text: &str) -> Option<Duration> {
-    const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
-    let time = match text.strip_suffix("ms") {
-        Some(millis) => Duration::from_millis(millis.parse().ok()?),
-        None => Duration::from_secs(text.strip_suffix('s').unwrap_or(text).parse().ok()?),
-    };
-    (time <= LONGEST).then_some(time)
 }
 
 #[cfg(test)]

@@ -16,4 +16,4 @@ pub use pid_file::parse_pid;
 pub use runc::{CheckpointArgs, Create, ExecArgs, Restore, Runc};
 pub use runtime_log::{Failure, failure_message, last_error, last_error_since, log_length};
 pub use spec::{SPEC_MAX, Spec};
-pub use timestamp::{parse_rfc3339, rfc3339_nano};
+pub use timestamp::{parse_duration, parse_rfc3339, rfc3339_nano};

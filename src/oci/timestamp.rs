@@ -1,4 +1,4 @@
-//! Points in time as text.
+//! Points in time, and spans of it, as text.
 
 use std::time::Duration;
 
@@ -38,6 +38,17 @@ pub fn parse_rfc3339(text: &str) -> Option<Duration> {
     let seconds = days * 86_400 + hour * 3600 + minute * 60 + second;
     let read = Duration::new(seconds, nanos);
     (rfc3339_nano(read) == text).then_some(read)
+}
+
+/// A whole number of seconds (`10`, `10s`) or milliseconds (`500ms`), up to a hundred years.
+#[must_use]
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
+    let time = match text.strip_suffix("ms") {
+        Some(millis) => Duration::from_millis(millis.parse().ok()?),
+        None => Duration::from_secs(text.strip_suffix('s').unwrap_or(text).parse().ok()?),
+    };
+    (time <= LONGEST).then_some(time)
 }
 
 /// Year, month and day of a day counted from the start of 1970.

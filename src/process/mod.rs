@@ -1,8 +1,12 @@
 //! The life of one process, as a table.
 
+mod task;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+pub use task::{Act, Life, Refusal};
 
 /// Where a process is in its life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

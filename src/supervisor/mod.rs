@@ -130,6 +130,14 @@ impl<R: Copy + PartialEq> Supervisor<R> {
         }
     }
 
+    /// Sends the children of this role a signal; who has not ended at the deadline is killed.
+    pub fn end<H: Host>(&mut self, host: &mut H, role: R, signal: Signal, deadline: Duration) {
+        for (pid, child) in self.children.iter_mut().filter(|(_, child)| child.role == role) {
+            child.deadline = Some(deadline);
+            let _ = host.kill(*pid, signal);
+        }
+    }
+
     /// Reaps whoever has ended, tells of nobody, and says whether any child is left.
     pub fn has_living_children<H: Host>(&mut self, host: &mut H) -> bool {
         loop {

@@ -239,8 +239,7 @@ impl Outlet {
         }
     }
 
-    fn end<H: Host>(&mut self, host: &mut H, output: Output, reader: Reader) {
-        let Output { sink, keeper } = output;
+    fn end<H: Host>(&mut self, host: &mut H, Output { sink, keeper }: Output, reader: Reader) {
         match (reader, keeper) {
             (Reader::Client { met }, Some(keeper)) => {
                 close_all(host, [keeper]);

@@ -1,11 +1,280 @@
 //! The server: one loop over what is ready, and what follows from it.
 
-use crate::Error;
-use crate::host::Host;
+mod answers;
+mod calls;
+mod create;
+mod delete;
+mod exits;
+mod failure;
+mod jobs;
+mod log;
+mod make;
+mod orders;
+mod requests;
+mod state;
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use self::calls::Server;
+use self::log::{Level, Log};
+use self::state::{Container, Job, JobKey, Process, ProcessKey, Role};
 use super::arguments::Arguments;
+use super::events::Publisher;
+use crate::Error;
+use crate::host::{Errno, Fd, Host, PollFd, Ready, Signal, close_all, variable};
+use crate::oci::parse_duration;
+use crate::stdio::open_null;
+use crate::supervisor::Supervisor;
 
-/// Serves until it is over.
-pub(super) fn serve<H: Host>(_host: &mut H, _arguments: &Arguments) -> Result<(), Error> {
-    Ok(())
+/// The descriptor at which `start` leaves the listening socket.
+const LISTENER: Fd = Fd(3);
+/// How often in a row the kernel may have no memory for a `poll(2)`.
+const POLL_PATIENCE: u32 = 1000;
+/// How long the output of a process that has ended is waited for, unless the environment says
+/// otherwise.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a shim that ends waits for the daemon to take the last events.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// All that a shim knows.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Shim {
+    namespace: String,
+    /// The environment of runtimes and loggers.
+    env: Vec<OsString>,
+    drain: Duration,
+    log: Log,
+    signals: Fd,
+    /// `/dev/null` for children, open in time: later there may be no descriptor to be had.
+    null: Fd,
+    /// The socket's file, removed at the end.
+    socket: PathBuf,
+    server: Server,
+    events: Publisher,
+    supervisor: Supervisor<Role>,
+    containers: BTreeMap<String, Container>,
+    processes: BTreeMap<ProcessKey, Process>,
+    jobs: BTreeMap<JobKey, Job>,
+    last_key: u32,
+    /// When the shim ends, whether all has been told or not.
+    ends: Option<Duration>,
+}
+
+/// Serves until a client or a signal ends it.
+///
+/// # Errors
+/// Why there is nothing to serve.
+pub(super) fn serve<H: Host>(host: &mut H, arguments: &Arguments) -> Result<(), Error> {
+    let mut shim = Shim::start(host, arguments)?;
+    let served = shim.run(host);
+    shim.close(host);
+    served
+}
+
+/// Every signal that can be held back (`signal(7)`); 32 and 33 are the C library's own.
+fn catchable_signals() -> Vec<Signal> {
+    let special = [Signal::KILL, Signal::STOP, Signal(32), Signal(33)];
+    (1..=64).map(Signal).filter(|signal| !special.contains(signal)).collect()
+}
+
+impl Shim {
+    fn start<H: Host>(host: &mut H, arguments: &Arguments) -> Result<Shim, Error> {
+        let signals = host
+            .signals(&catchable_signals())
+            .map_err(|errno| Error::system("signalfd", "for all signals", errno))?;
+        host.become_subreaper()
+            .map_err(|errno| Error::system("prctl", "PR_SET_CHILD_SUBREAPER", errno))?;
+        let bundle =
+            host.current_dir().map_err(|errno| Error::system("getcwd", "the bundle", errno))?;
+        let socket = host
+            .socket_path(LISTENER)
+            .and_then(|path| host.set_nonblocking(LISTENER, true).map(|()| path))
+            .map_err(|errno| Error::system("use", "the socket at descriptor 3", errno))?;
+        let mut env = host.environment();
+        let drain = match variable(&env, "WAVETANK_DRAIN_TIMEOUT") {
+            Some(text) => {
+                let text = text.to_string_lossy();
+                parse_duration(&text).ok_or_else(|| {
+                    Error::invalid("WAVETANK_DRAIN_TIMEOUT", format_args!("{text:?} is no time"))
+                })?
+            }
+            None => DRAIN_TIMEOUT,
+        };
+        let events = variable(&env, "TTRPC_ADDRESS").map(PathBuf::from);
+        // A runtime that found it would tell our service manager of a readiness that is not ours.
+        env.retain(|entry| variable(std::slice::from_ref(entry), "NOTIFY_SOCKET").is_none());
+        let user = host.user();
+        Ok(Shim {
+            namespace: arguments.namespace.clone(),
+            drain,
+            log: Log::open(host, &bundle, arguments.debug),
+            signals,
+            null: open_null(host)?,
+            socket,
+            server: Server::new(LISTENER, user),
+            events: Publisher::new(events, arguments.namespace.clone()),
+            env,
+            supervisor: Supervisor::default(),
+            containers: BTreeMap::new(),
+            processes: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            last_key: 0,
+            ends: None,
+        })
+    }
+
+    fn run<H: Host>(&mut self, host: &mut H) -> Result<(), Error> {
+        let mut questions = Vec::new();
+        let mut patience = POLL_PATIENCE;
+        while !self.is_over(host) {
+            match self.turn(host, &mut questions) {
+                Ok(()) => patience = POLL_PATIENCE,
+                Err(Errno::ENOMEM) if patience > 0 => patience -= 1,
+                Err(errno) => return Err(Error::system("poll", "the shim's descriptors", errno)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for something to happen, and does what follows from it.
+    fn turn<H: Host>(&mut self, host: &mut H, questions: &mut Vec<PollFd>) -> Result<(), Errno> {
+        questions.clear();
+        self.ask(questions);
+        let due = self.due();
+        let timeout = due.map(|due| due.saturating_sub(host.now()));
+        match host.poll(questions, timeout) {
+            Ok(_) => {}
+            Err(Errno::EINTR) => return Ok(()),
+            Err(errno) => return Err(errno),
+        }
+        let now = host.now();
+        questions.retain(|answer| !answer.ready.is_empty());
+        if questions.iter().any(|answer| answer.fd == self.signals) {
+            self.take_signals(host);
+        }
+        for role in self.supervisor.kill_overdue(host, now) {
+            self.log.write(host, Level::Warning, &format!("killed for not ending: {role:?}"));
+        }
+        self.turn_streams(host, questions, now);
+        self.watch_memory(host, questions);
+        let mut troubles = Vec::new();
+        let came = self.server.turn(host, questions, now, &mut troubles);
+        for (call, incoming) in came {
+            self.request(host, call, incoming);
+        }
+        self.look_at_jobs(host, now);
+        troubles.extend(self.events.turn(host, questions, now));
+        for trouble in troubles {
+            self.log.write(host, Level::Warning, &trouble.to_string());
+        }
+        self.server.flush_all(host);
+        Ok(())
+    }
+
+    fn ask(&self, questions: &mut Vec<PollFd>) {
+        questions.push(PollFd::new(self.signals, Ready::READ));
+        self.server.ask(questions);
+        self.events.ask(questions);
+        for process in self.processes.values() {
+            process.stdio.ask(questions);
+        }
+        for container in self.containers.values() {
+            if let Some(oom) = &container.oom {
+                oom.ask(questions);
+            }
+        }
+    }
+
+    fn due(&self) -> Option<Duration> {
+        let streams = self.processes.values().filter_map(|process| process.stdio.due());
+        let jobs = self.jobs.values().filter_map(|job| job.deadline);
+        let others = [self.server.due(), self.events.due(), self.supervisor.due(), self.ends];
+        let ooms = self.containers.values().filter_map(|it| it.oom.as_ref()?.due());
+        streams.chain(jobs).chain(ooms).chain(others.into_iter().flatten()).min()
+    }
+
+    fn take_signals<H: Host>(&mut self, host: &mut H) {
+        loop {
+            match host.read_signal(self.signals) {
+                Ok(Signal::CHLD) => {}
+                Ok(Signal::TERM | Signal::INT) => self.end(host),
+                Ok(Signal::USR1) => self.write_down(host),
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(_) => break,
+            }
+        }
+        for ended in self.supervisor.reap(host) {
+            match ended.role {
+                Role::Process(key) => self.process_ended(host, key, ended.status),
+                Role::Worker(key) => self.worker_ended(host, key, ended.status),
+                Role::Logger(key) => {
+                    if let Some(process) = self.processes.get_mut(&key) {
+                        process.stdio.logger_ended(host);
+                    }
+                }
+            }
+        }
+        self.settle_ends(host);
+    }
+
+    /// Puts all that the shim knows into its log, for whoever asks with a signal.
+    fn write_down<H: Host>(&mut self, host: &mut H) {
+        match serde_json::to_string(self) {
+            Ok(state) => self.log.write(host, Level::Warning, &state),
+            Err(error) => self.log.write(host, Level::Error, &error.to_string()),
+        }
+    }
+
+    fn turn_streams<H: Host>(&mut self, host: &mut H, answers: &[PollFd], now: Duration) {
+        let mut troubles = Vec::new();
+        for process in self.processes.values_mut() {
+            for trouble in process.stdio.turn(host, answers, now) {
+                troubles.push(format!("{} {}: {trouble}", process.container, process.exec_id));
+            }
+        }
+        for trouble in troubles {
+            self.log.write(host, Level::Warning, &trouble);
+        }
+    }
+
+    /// Ends the shim as soon as all is told.
+    fn end<H: Host>(&mut self, host: &mut H) {
+        if self.ends.is_none() {
+            self.ends = Some(host.now() + FAREWELL);
+        }
+    }
+
+    fn is_over<H: Host>(&mut self, host: &mut H) -> bool {
+        let Some(ends) = self.ends else { return false };
+        (self.events.is_empty() && self.server.is_flushed()) || ends <= host.now()
+    }
+
+    fn close<H: Host>(&mut self, host: &mut H) {
+        // While the socket still listens: whoever finds a file afterwards finds another shim's.
+        if !self.socket.as_os_str().is_empty() {
+            let _ = host.unlink(&self.socket);
+        }
+        self.server.close(host);
+        self.events.close(host);
+        for process in self.processes.values_mut() {
+            process.stdio.close(host);
+        }
+        for container in self.containers.values_mut() {
+            if let Some(mut oom) = container.oom.take() {
+                oom.close(host);
+            }
+        }
+        self.log.close(host);
+        close_all(host, [self.signals, self.null]);
+    }
+
+    fn new_key(&mut self) -> u32 {
+        self.last_key += 1;
+        self.last_key
+    }
 }

@@ -1,0 +1,131 @@
+//! Removing what has ended. Every step that was done stays done, so an attempt that failed half-way
+//! is taken up again by the next.
+
+use containerd_shim_protos::api;
+
+use super::Shim;
+use super::answers::timestamp;
+use super::jobs::Streams;
+use super::log::Level;
+use super::make::pid_file;
+use super::requests::encode;
+use super::state::{JobKey, Step};
+use crate::host::{ExitStatus, Host};
+use crate::oci::Failure;
+use crate::process::Life;
+use crate::task::mounts;
+use crate::ttrpc::Status;
+
+impl Shim {
+    pub(super) fn begin_delete<H: Host>(&mut self, host: &mut H, key: JobKey) {
+        let Some((job, container)) = self.container_of(key) else { return };
+        let Some(process) = self.processes.get(&job.process) else { return };
+        let was_made = process.pid != 0 || process.life == Life::Stopped;
+        if !process.exec_id.is_empty() || container.removed || !was_made {
+            return self.drain(host, key);
+        }
+        let argv = container.runtime.delete(&process.container, false);
+        self.step(key, Step::Runtime, None);
+        if let Err(failure) = self.start_runtime(host, key, argv, Streams::Captured(None)) {
+            let failure = self.runtime_failure(host, key, "failed to delete task", failure);
+            self.finish(host, key, Err(failure));
+        }
+    }
+
+    /// The runtime has removed the container, or knew nothing of it any more.
+    pub(super) fn removed<H: Host>(&mut self, host: &mut H, key: JobKey, status: ExitStatus) {
+        if !status.success() && !self.complains_of(host, key, &["does not exist"]) {
+            let ended = Failure::Ended(status);
+            let failure = self.runtime_failure(host, key, "failed to delete task", ended);
+            return self.finish(host, key, Err(failure));
+        }
+        self.container_mut(key, |container| container.removed = true);
+        self.drain(host, key);
+    }
+
+    /// Lets the output come to its end. A container that was never started has none.
+    fn drain<H: Host>(&mut self, host: &mut H, key: JobKey) {
+        let Some(process) = self.jobs.get(&key).map(|job| job.process) else { return };
+        let now = host.now();
+        if let Some(process) = self.processes.get_mut(&process)
+            && !process.life.has_ended()
+        {
+            process.stdio.process_ended(host, now, std::time::Duration::ZERO);
+        }
+        self.step(key, Step::Drain, None);
+        let drained = self.processes.get(&process).is_none_or(|it| it.stdio.is_drained());
+        if drained {
+            self.drained(host, key);
+        }
+    }
+
+    pub(super) fn drained<H: Host>(&mut self, host: &mut H, key: JobKey) {
+        let Some((_, container)) = self.container_of(key) else { return };
+        let is_init = self.is_about_init(key);
+        if !is_init || !container.mounted {
+            return self.deleted(host, key);
+        }
+        let rootfs = container.bundle.join("rootfs");
+        self.step(key, Step::Unmount, None);
+        if let Err(error) = self.start_mounter(host, key, &mounts::Job::Unmount { rootfs }) {
+            self.finish(host, key, Err(error.into()));
+        }
+    }
+
+    fn is_about_init(&self, key: JobKey) -> bool {
+        let process = self.jobs.get(&key).and_then(|job| self.processes.get(&job.process));
+        process.is_some_and(|process| process.exec_id.is_empty())
+    }
+
+    pub(super) fn unmounted<H: Host>(&mut self, host: &mut H, key: JobKey, status: ExitStatus) {
+        if status.success() {
+            self.container_mut(key, |container| container.mounted = false);
+            return self.deleted(host, key);
+        }
+        let reason = self.what_failed(host, key, status);
+        let message = format!("failed to unmount the root file system: {reason}");
+        self.finish(host, key, Err(Status::unknown(message)));
+    }
+
+    /// Nothing is left of it but our own knowledge, and that goes now.
+    fn deleted<H: Host>(&mut self, host: &mut H, key: JobKey) {
+        let Some((job, container)) = self.container_of(key) else { return };
+        let process_key = job.process;
+        let Some(process) = self.processes.get(&process_key) else { return };
+        let mut response = api::DeleteResponse::new();
+        response.pid = process.pid;
+        response.exit_status = process.exit.map_or(0, |exit| exit.status);
+        response.exited_at = timestamp(process.exit.map(|exit| exit.at));
+        let (id, exec_id) = (process.container.clone(), process.exec_id.clone());
+        if exec_id.is_empty() {
+            let execs: Vec<_> = container.execs.values().copied().collect();
+            self.tell_deleted(host, &id, &response);
+            self.end_calls_of(host, &execs);
+            self.forget_container(host, process_key);
+        } else {
+            let file = pid_file(&container.bundle, &exec_id);
+            if process.pid != 0 {
+                let _ = host.unlink(&file);
+            }
+            if let Some(container) = self.containers.get_mut(&id) {
+                container.execs.remove(&exec_id);
+            }
+            self.forget_process(host, process_key);
+        }
+        self.finish(host, key, Ok(encode(&response)));
+    }
+
+    /// Execs that were still being seen to when their container went.
+    fn end_calls_of<H: Host>(&mut self, host: &mut H, processes: &[super::state::ProcessKey]) {
+        let jobs: Vec<JobKey> = self
+            .jobs
+            .iter()
+            .filter(|(_, job)| processes.contains(&job.process))
+            .map(|(key, _)| *key)
+            .collect();
+        for job in jobs {
+            self.log.write(host, Level::Debug, "a container went before what was done to its exec");
+            self.finish(host, job, Err(super::failure::no_container()));
+        }
+    }
+}
