@@ -15,7 +15,7 @@ mod state;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -25,11 +25,12 @@ use self::log::{Level, Log};
 use self::state::{Container, Job, JobKey, Process, ProcessKey, Role};
 use super::arguments::Arguments;
 use super::events::Publisher;
+use super::socket::{self, Listener};
 use crate::Error;
-use crate::host::{Errno, Fd, Host, PollFd, Ready, Signal, close_all, variable};
+use crate::host::{Errno, ExitStatus, Fd, Host, PollFd, Ready, Signal, close_all, variable};
 use crate::oci::parse_duration;
 use crate::stdio::open_null;
-use crate::supervisor::Supervisor;
+use crate::supervisor::{Ended, Supervisor};
 
 /// The descriptor at which `start` leaves the listening socket.
 const LISTENER: Fd = Fd(3);
@@ -79,6 +80,17 @@ pub(super) fn serve<H: Host>(host: &mut H, arguments: &Arguments) -> Result<(), 
     served
 }
 
+/// The socket that `start` has left us, or one at the path that the command line gives.
+fn listener<H: Host>(host: &mut H, path: &str) -> Result<Fd, Error> {
+    if path.is_empty() {
+        return Ok(LISTENER);
+    }
+    match socket::listen(host, Path::new(path))? {
+        Listener::Ours(fd) => Ok(fd),
+        Listener::Theirs => Err(Error::invalid(path, "somebody listens there already")),
+    }
+}
+
 fn drain_timeout(env: &[OsString]) -> Result<Option<Duration>, Error> {
     let name = "WAVETANK_DRAIN_TIMEOUT";
     let Some(text) = variable(env, name).filter(|text| !text.is_empty()) else { return Ok(None) };
@@ -102,10 +114,11 @@ impl Shim {
             .map_err(|errno| Error::system("prctl", "PR_SET_CHILD_SUBREAPER", errno))?;
         let bundle =
             host.current_dir().map_err(|errno| Error::system("getcwd", "the bundle", errno))?;
+        let listener = listener(host, &arguments.socket)?;
         let socket = host
-            .socket_path(LISTENER)
-            .and_then(|path| host.set_nonblocking(LISTENER, true).map(|()| path))
-            .map_err(|errno| Error::system("use", "the socket at descriptor 3", errno))?;
+            .socket_path(listener)
+            .and_then(|path| host.set_nonblocking(listener, true).map(|()| path))
+            .map_err(|errno| Error::system("use", "the socket to listen at", errno))?;
         let mut env = host.environment();
         let drain = drain_timeout(&env)?;
         let events = variable(&env, "TTRPC_ADDRESS").map(PathBuf::from);
@@ -119,7 +132,7 @@ impl Shim {
             signals,
             null: open_null(host)?,
             socket,
-            server: Server::new(LISTENER, user),
+            server: Server::new(listener, user),
             events: Publisher::new(events, arguments.namespace.clone()),
             env,
             supervisor: Supervisor::default(),
@@ -211,18 +224,29 @@ impl Shim {
                 Err(_) => break,
             }
         }
-        for ended in self.supervisor.reap(host) {
-            match ended.role {
-                Role::Process(key) => self.process_ended(host, key, ended.status),
-                Role::Worker(key) => self.worker_ended(host, key, ended.status),
-                Role::Logger(key) => {
-                    if let Some(process) = self.processes.get_mut(&key) {
-                        process.stdio.logger_ended(host);
-                    }
-                }
+        // Once a runtime has made its process, those can be reaped that might have been it.
+        loop {
+            let ended = self.supervisor.reap(host);
+            if ended.is_empty() {
+                break;
+            }
+            for Ended { role, status, .. } in ended {
+                self.child_ended(host, role, status);
             }
         }
         self.settle_ends(host);
+    }
+
+    fn child_ended<H: Host>(&mut self, host: &mut H, role: Role, status: ExitStatus) {
+        match role {
+            Role::Process(key) => self.process_ended(host, key, status),
+            Role::Worker(key) => self.worker_ended(host, key, status),
+            Role::Logger(key) => {
+                if let Some(process) = self.processes.get_mut(&key) {
+                    process.stdio.logger_ended(host);
+                }
+            }
+        }
     }
 
     /// Puts all that the shim knows into its log, for whoever asks with a signal.
