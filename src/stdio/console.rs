@@ -112,8 +112,32 @@ impl ConsoleSocket {
     /// # Errors
     /// What the calls give; nothing is left behind.
     pub fn listen<H: Host>(host: &mut H, env: &[OsString]) -> Result<ConsoleSocket, Error> {
-        let parent = temp_dir(env);
-        let directory = host::make_directory_of_ours(host, &parent, "pty")
+        let parent = directory_from(env, "TMPDIR").unwrap_or_else(|| PathBuf::from("/tmp"));
+        ConsoleSocket::listen_below(host, &parent, None)
+    }
+
+    /// As [`ConsoleSocket::listen`], but below `$XDG_RUNTIME_DIR` where that is set, and not too
+    /// long; there the socket is sticky, so that it is not cleaned away (XDG Base Directory
+    /// Specification).
+    ///
+    /// # Errors
+    /// What the calls give; nothing is left behind.
+    pub fn listen_at_runtime_dir<H: Host>(
+        host: &mut H,
+        env: &[OsString],
+    ) -> Result<ConsoleSocket, Error> {
+        match directory_from(env, "XDG_RUNTIME_DIR") {
+            Some(parent) => ConsoleSocket::listen_below(host, &parent, Some(0o1755)),
+            None => ConsoleSocket::listen(host, env),
+        }
+    }
+
+    fn listen_below<H: Host>(
+        host: &mut H,
+        parent: &Path,
+        mode: Option<u32>,
+    ) -> Result<ConsoleSocket, Error> {
+        let directory = host::make_directory_of_ours(host, parent, "pty")
             .map_err(|errno| Error::system("mkdir", parent.join("pty*").display(), errno))?;
         let path = directory.join("pty.sock");
         let listener = match host.socket() {
@@ -125,6 +149,10 @@ impl ConsoleSocket {
         };
         let socket =
             ConsoleSocket { directory, listener, connections: Vec::new(), rests_until: None };
+        if let Some(mode) = mode {
+            // The file gets the mode that the socket has when it is bound. It is for tidiness only.
+            let _ = host.fchmod(listener, mode);
+        }
         let listening = host
             .bind(listener, &path)
             .and_then(|()| host.listen(listener, 1))
@@ -208,10 +236,9 @@ impl ConsoleSocket {
     }
 }
 
-fn temp_dir(env: &[OsString]) -> PathBuf {
+/// The directory that a variable names, unless a socket below it would have too long a path.
+fn directory_from(env: &[OsString], name: &str) -> Option<PathBuf> {
     // "/pty", twenty digits, "/pty.sock"
     let room = SOCKET_PATH_MAX - 4 - 20 - 9;
-    variable(env, "TMPDIR")
-        .filter(|value| !value.is_empty() && value.len() <= room)
-        .map_or_else(|| PathBuf::from("/tmp"), PathBuf::from)
+    variable(env, name).filter(|value| !value.is_empty() && value.len() <= room).map(PathBuf::from)
 }

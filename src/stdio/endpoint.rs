@@ -88,17 +88,30 @@ impl Output {
         Ok(Output { sink: sink.map_err(failed)?, keeper })
     }
 
+    /// As [`Output::open`], and tells whether a reader had the fifo open before us; a reader that
+    /// waits in `open(2)` counts (`fifo(7)`).
+    ///
+    /// # Errors
+    /// What `open(2)` gives for writing.
+    pub fn meet<H: Host>(host: &mut H, path: &Path) -> Result<(Output, bool), Error> {
+        let flags = OpenFlags::WRITE | OpenFlags::NONBLOCK | OpenFlags::NOCTTY;
+        // Closed only when the other is open, so that no reader sees an end between the two.
+        let first = host.open(path, flags, 0);
+        let output = Output::open(host, path);
+        close_all(host, first.ok());
+        Ok((output?, first.is_ok()))
+    }
+
     /// Closes both ends, and tells how many bytes were lost: those in a fifo that nobody else has
     /// open to read.
     pub fn close<H: Host>(self, host: &mut H) -> usize {
-        let unread = match self.keeper {
+        let lost = match self.keeper {
             Some(keeper) => {
                 close_all(host, [keeper]);
-                host.unread(self.sink).unwrap_or(0)
+                unreadable(host, self.sink)
             }
             None => 0,
         };
-        let lost = if unread > 0 && has_no_reader(host, self.sink) { unread } else { 0 };
         close_all(host, [self.sink]);
         lost
     }
@@ -108,8 +121,17 @@ fn is_fifo<H: Host>(host: &mut H, fd: Fd) -> bool {
     host.fstat(fd).is_ok_and(|stat| stat.kind == FileKind::Fifo)
 }
 
+/// How many bytes a fifo or pipe holds that nobody can read any more, seen from its write end.
+pub(super) fn unreadable<H: Host>(host: &mut H, sink: Fd) -> usize {
+    match host.unread(sink).unwrap_or(0) {
+        0 => 0,
+        unread if has_no_reader(host, sink) => unread,
+        _ => 0,
+    }
+}
+
 /// A pipe that nobody reads reports `POLLERR` at its write end (`poll(2)`).
-fn has_no_reader<H: Host>(host: &mut H, sink: Fd) -> bool {
+pub(super) fn has_no_reader<H: Host>(host: &mut H, sink: Fd) -> bool {
     let mut question = [PollFd::new(sink, Ready::WRITE)];
     let answered = host.poll(&mut question, Some(Duration::ZERO));
     answered.is_ok() && question[0].ready.contains(Ready::ERROR)

@@ -84,6 +84,21 @@ impl Relay {
         }
     }
 
+    /// A relay that reads and drops all that its source gives.
+    #[must_use]
+    pub fn discarding(source: Fd) -> Relay {
+        Relay {
+            source,
+            sink: source,
+            means: Means::Discard,
+            waits: Wait::Source,
+            pending: Vec::new(),
+            ends_when_empty: false,
+            ended: false,
+            dropped: 0,
+        }
+    }
+
     /// Whether the source has ended and all of it was carried.
     #[must_use]
     pub fn ended(&self) -> bool {
@@ -123,6 +138,13 @@ impl Relay {
             Wait::Until(time) if !self.ended => Some(time),
             _ => None,
         }
+    }
+
+    /// Whether a turn is called for, by what was found ready or by the time.
+    #[must_use]
+    pub fn is_called(&self, answers: &[PollFd], now: Duration) -> bool {
+        self.question().is_some_and(|question| is_answered(&question, answers))
+            || self.due().is_some_and(|due| due <= now)
     }
 
     /// Carries what can be carried without waiting, up to a bound.
@@ -235,6 +257,12 @@ impl Relay {
             Err(errno) => (0, Step::Broken(errno)),
         }
     }
+}
+
+fn is_answered(question: &PollFd, answers: &[PollFd]) -> bool {
+    answers.iter().any(|answer| {
+        answer.fd == question.fd && answer.interest == question.interest && !answer.ready.is_empty()
+    })
 }
 
 fn is_empty<H: Host>(host: &mut H, fd: Fd) -> bool {

@@ -331,8 +331,7 @@ impl Stdio {
         ];
         for (name, relay) in relays {
             let Some(relay) = relay else { continue };
-            let ready = relay.question().is_some_and(|question| is_ready(&question, answers));
-            if (ready || relay.due().is_some_and(|due| due <= now))
+            if relay.is_called(answers, now)
                 && let Err(trouble) = relay.turn(host)
             {
                 troubles.push(Error::system("write", name, trouble.errno));
@@ -391,10 +390,4 @@ impl Stdio {
         host::close_all(host, rest);
         lost
     }
-}
-
-fn is_ready(question: &PollFd, answers: &[PollFd]) -> bool {
-    answers.iter().any(|answer| {
-        answer.fd == question.fd && answer.interest == question.interest && !answer.ready.is_empty()
-    })
 }

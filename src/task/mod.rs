@@ -19,7 +19,10 @@ use crate::host::{Fd, Host, write_all};
 const RUNTIME: &str = "io.containerd.wavetank.v2";
 
 /// The program: `argv` with its own name first; gives the exit code.
-pub fn main<H: Host>(_host: &mut H, _argv: &[OsString]) -> i32 {
+pub fn main<H: Host>(host: &mut H, argv: &[OsString]) -> i32 {
+    if argv.get(1).is_some_and(|action| action == "mount") {
+        return mounts::child(host);
+    }
     1
 }
 

@@ -1,0 +1,313 @@
+//! One output of a process, and how it comes to its end.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::host::{Errno, Fd, Host, OpenFlags, PollFd, Ready, close_all};
+use crate::stdio::endpoint::{has_no_reader, unreadable};
+use crate::stdio::{Output, Relay};
+
+/// How soon a fifo or pipe that is not empty yet is looked at again; each time the pause doubles.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+/// The longest of these pauses.
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+
+/// Where the output of a process goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Outlet {
+    stage: Stage,
+    /// Bytes that nobody has read, nor can read any more.
+    lost: u64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Stage {
+    /// There is nothing for us to do, or no more.
+    #[default]
+    Closed,
+    /// We carry what the process writes.
+    Carried(Carried),
+    /// The process writes to the client's fifo itself.
+    Shared { path: PathBuf, keeper: Fd, met: bool },
+    /// All is in the client's fifo, which nobody has open to read.
+    Lingering { sink: Fd, met: bool, looks: Option<Looks> },
+    /// A logger reads what the process writes; the source is our copy of its end. Without it, a
+    /// logger that dies would take the process with it.
+    Logged { source: Fd, discards: Option<Relay>, looks: Option<Looks> },
+}
+
+/// Output that we carry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Carried {
+    /// Our end of the process's pipe; that of a terminal is not ours to close.
+    pub(super) source: Option<Fd>,
+    /// Where it goes.
+    pub(super) output: Output,
+    /// What that is.
+    pub(super) reader: Reader,
+    /// None as long as there is no terminal to read from.
+    pub(super) relay: Option<Relay>,
+}
+
+/// Who reads what we carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Reader {
+    /// A client, by a fifo; `met` if one was there when we came.
+    Client { met: bool },
+    /// A logger, by a pipe of ours.
+    Logger,
+    /// Nobody that we know of: a file.
+    Nobody,
+}
+
+/// When to look again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Looks {
+    next: Duration,
+    pause: Duration,
+}
+
+impl Looks {
+    fn begin(now: Duration) -> Looks {
+        Looks { next: now, pause: FIRST_PAUSE }
+    }
+
+    fn again(self, now: Duration) -> Looks {
+        Looks { next: now + self.pause, pause: LONGEST_PAUSE.min(2 * self.pause) }
+    }
+}
+
+impl Outlet {
+    fn at(stage: Stage) -> Outlet {
+        Outlet { stage, lost: 0 }
+    }
+
+    /// Output that is carried.
+    pub(super) fn carried(carried: Carried) -> Outlet {
+        Outlet::at(Stage::Carried(carried))
+    }
+
+    /// Output that the process writes to the client's fifo, whose read end `keeper` is ours.
+    pub(super) fn shared(path: PathBuf, keeper: Fd, met: bool) -> Outlet {
+        Outlet::at(Stage::Shared { path, keeper, met })
+    }
+
+    /// Output that a logger reads from the process's pipe.
+    pub(super) fn logged(source: Fd) -> Outlet {
+        Outlet::at(Stage::Logged { source, discards: None, looks: None })
+    }
+
+    /// Begins to carry what the terminal says.
+    pub(super) fn attach<H: Host>(&mut self, host: &mut H, master: Fd) {
+        if let Stage::Carried(carried) = &mut self.stage {
+            carried.relay = Some(Relay::new(host, master, carried.output.sink));
+        }
+    }
+
+    /// Whether there is nothing left to do.
+    pub(super) fn is_closed(&self) -> bool {
+        self.stage == Stage::Closed
+    }
+
+    /// Whether what the process writes passes through our hands.
+    pub(super) fn is_carried(&self) -> bool {
+        matches!(self.stage, Stage::Carried(_))
+    }
+
+    fn relay(&self) -> Option<&Relay> {
+        match &self.stage {
+            Stage::Carried(carried) => carried.relay.as_ref(),
+            Stage::Logged { discards, .. } => discards.as_ref(),
+            _ => None,
+        }
+    }
+
+    fn relay_mut(&mut self) -> Option<&mut Relay> {
+        match &mut self.stage {
+            Stage::Carried(carried) => carried.relay.as_mut(),
+            Stage::Logged { discards, .. } => discards.as_mut(),
+            _ => None,
+        }
+    }
+
+    fn looks_mut(&mut self) -> Option<&mut Option<Looks>> {
+        match &mut self.stage {
+            Stage::Lingering { looks, .. } | Stage::Logged { looks, .. } => Some(looks),
+            _ => None,
+        }
+    }
+
+    pub(super) fn question(&self) -> Option<PollFd> {
+        self.relay().and_then(Relay::question)
+    }
+
+    pub(super) fn due(&self) -> Option<Duration> {
+        let look = match &self.stage {
+            Stage::Lingering { looks, .. } | Stage::Logged { looks, .. } => *looks,
+            _ => None,
+        };
+        self.relay().and_then(Relay::due).into_iter().chain(look.map(|look| look.next)).min()
+    }
+
+    /// Goes on as far as it can without waiting. `draining` says that the process has ended.
+    ///
+    /// # Errors
+    /// Why the sink takes no more.
+    pub(super) fn turn<H: Host>(
+        &mut self,
+        host: &mut H,
+        answers: &[PollFd],
+        now: Duration,
+        draining: bool,
+    ) -> Result<(), Errno> {
+        let mut trouble = Ok(());
+        if let Some(relay) = self.relay_mut().filter(|relay| relay.is_called(answers, now)) {
+            trouble = relay.turn(host).map_err(|trouble| trouble.errno);
+            if relay.ended() {
+                self.source_ended(host);
+                self.begin_looking(now, draining);
+            }
+        }
+        let look = self.looks_mut().and_then(|looks| *looks).filter(|look| look.next <= now);
+        if let Some(look) = look {
+            self.look(host);
+            if let Some(looks) = self.looks_mut() {
+                *looks = Some(look.again(now));
+            }
+        }
+        trouble
+    }
+
+    /// From now on there is a time limit to what is waited for.
+    pub(super) fn process_ended<H: Host>(&mut self, host: &mut H, now: Duration) {
+        match &self.stage {
+            Stage::Shared { .. } => self.source_ended(host),
+            Stage::Carried(carried) if carried.relay.is_none() => self.source_ended(host),
+            _ => {}
+        }
+        self.begin_looking(now, true);
+    }
+
+    fn begin_looking(&mut self, now: Duration, draining: bool) {
+        if let Some(looks) = self.looks_mut().filter(|looks| draining && looks.is_none()) {
+            *looks = Some(Looks::begin(now));
+        }
+    }
+
+    /// The logger is gone: the process must not suffer from it.
+    pub(super) fn logger_ended<H: Host>(&mut self, host: &mut H) {
+        match &mut self.stage {
+            Stage::Logged { source, discards, .. } if discards.is_none() => {
+                let _ = host.set_nonblocking(*source, true);
+                *discards = Some(Relay::discarding(*source));
+            }
+            Stage::Carried(Carried { reader: Reader::Logger, output, .. }) => {
+                close_all(host, output.keeper.take());
+            }
+            _ => {}
+        }
+    }
+
+    /// All that there will ever be has been written to where it goes.
+    fn source_ended<H: Host>(&mut self, host: &mut H) {
+        match std::mem::take(&mut self.stage) {
+            Stage::Carried(Carried { source, output, reader, relay }) => {
+                self.lost += relay.map_or(0, |relay| relay.lost(host));
+                close_all(host, source);
+                self.end(host, output, reader);
+            }
+            Stage::Shared { path, keeper, met } => {
+                let flags = OpenFlags::WRITE | OpenFlags::NONBLOCK | OpenFlags::NOCTTY;
+                match host.open(&path, flags, 0) {
+                    Ok(sink) => {
+                        let output = Output { sink, keeper: Some(keeper) };
+                        self.end(host, output, Reader::Client { met });
+                    }
+                    // Whoever does not have the fifo open by now cannot open it any more.
+                    Err(_) => close_all(host, [keeper]),
+                }
+            }
+            Stage::Logged { source, discards, .. } => {
+                self.lost += discards.map_or(0, |relay| relay.lost(host));
+                close_all(host, [source]);
+            }
+            stage => self.stage = stage,
+        }
+    }
+
+    fn end<H: Host>(&mut self, host: &mut H, output: Output, reader: Reader) {
+        let Output { sink, keeper } = output;
+        match (reader, keeper) {
+            (Reader::Client { met }, Some(keeper)) => {
+                close_all(host, [keeper]);
+                self.stage = Stage::Lingering { sink, met, looks: None };
+                self.look(host);
+            }
+            (Reader::Logger, Some(source)) => {
+                close_all(host, [sink]);
+                self.stage = Stage::Logged { source, discards: None, looks: None };
+            }
+            (_, keeper) => self.lost += Output { sink, keeper }.close(host) as u64,
+        }
+    }
+
+    /// Closes what need not be waited for any more.
+    fn look<H: Host>(&mut self, host: &mut H) {
+        match self.stage {
+            // A reader that has never come may be on its way, and would wait for a writer for ever.
+            Stage::Lingering { sink, met, .. } => {
+                let waits =
+                    if met { unreadable(host, sink) > 0 } else { has_no_reader(host, sink) };
+                if !waits {
+                    close_all(host, [sink]);
+                    self.stage = Stage::Closed;
+                }
+            }
+            Stage::Logged { source, discards: None, .. } if is_at_end(host, source) => {
+                close_all(host, [source]);
+                self.stage = Stage::Closed;
+            }
+            _ => {}
+        }
+    }
+
+    /// Closes all of it now.
+    pub(super) fn give_up<H: Host>(&mut self, host: &mut H) {
+        match std::mem::take(&mut self.stage) {
+            Stage::Closed => {}
+            Stage::Carried(Carried { source, output, relay, .. }) => {
+                self.lost += relay.map_or(0, |relay| relay.lost(host));
+                self.lost += output.close(host) as u64;
+                close_all(host, source);
+            }
+            Stage::Shared { keeper, .. } => close_all(host, [keeper]),
+            Stage::Lingering { sink, .. } => {
+                self.lost += unreadable(host, sink) as u64;
+                close_all(host, [sink]);
+            }
+            Stage::Logged { source, discards, .. } => {
+                self.lost += discards.map_or(0, |relay| relay.lost(host));
+                close_all(host, [source]);
+            }
+        }
+    }
+
+    /// Closes all of it, and gives how many bytes were lost.
+    pub(super) fn close<H: Host>(mut self, host: &mut H) -> u64 {
+        self.give_up(host);
+        self.lost
+    }
+}
+
+/// Whether a pipe has neither bytes nor writers left, seen from its read end.
+fn is_at_end<H: Host>(host: &mut H, source: Fd) -> bool {
+    let mut question = [PollFd::new(source, Ready::READ)];
+    let answered = host.poll(&mut question, Some(Duration::ZERO)).is_ok();
+    answered
+        && question[0].ready.contains(Ready::HANGUP)
+        && host.unread(source).is_ok_and(|count| count == 0)
+}
