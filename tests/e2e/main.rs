@@ -22,4 +22,8 @@ mod support;
 mod surroundings;
 mod tty;
 mod v2_cli;
+mod v2_exec;
+mod v2_life;
 mod v2_mounts;
+mod v2_refusals;
+mod v2_slow;
