@@ -86,7 +86,8 @@ fn what_the_runtime_is_told() {
     let file = place.path("bundle/e1-process.json");
     let told: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
     // What the daemon says of the terminal counts, and not what it put into the spec.
-    let expected = json!({"args": ["true"], "cwd": "/", "terminal": false, "rlimits": [{"x": 1e3}]});
+    let expected =
+        json!({"args": ["true"], "cwd": "/", "terminal": false, "rlimits": [{"x": 1e3}]});
     assert_eq!(told, expected);
     let (file, pid_file) = (file.to_str().unwrap(), place.text("bundle/e1.pid"));
     let words = ["exec", "--process", file, "--detach", "--pid-file", &pid_file, "c1"];
