@@ -58,8 +58,20 @@ fn a_container_that_nobody_knows() {
     let shim = daemon.start();
     let unknown = (Code::NotFound, "container not created: not found".to_owned());
     for name in [
-        "State", "Start", "Delete", "Wait", "Kill", "CloseIO", "ResizePty", "Pids", "Stats",
-        "Pause", "Resume", "Exec", "Checkpoint", "Update",
+        "State",
+        "Start",
+        "Delete",
+        "Wait",
+        "Kill",
+        "CloseIO",
+        "ResizePty",
+        "Pids",
+        "Stats",
+        "Pause",
+        "Resume",
+        "Exec",
+        "Checkpoint",
+        "Update",
     ] {
         for (id, exec_id) in [("c1", ""), ("", ""), ("c1", "e1")] {
             assert_eq!(act(&shim, id, exec_id, name), Err(unknown.clone()), "{name} {id:?}");
@@ -113,10 +125,7 @@ fn an_exec_that_nobody_knows() {
     ("Checkpoint", "cannot checkpoint a stopped container"),
     ("Exec", "cannot exec in a stopped state"),
 ])]
-fn init_is_not_where_it_could_be_done(
-    #[case] before: &[&str],
-    #[case] refused: &[(&str, &str)],
-) {
+fn init_is_not_where_it_could_be_done(#[case] before: &[&str], #[case] refused: &[(&str, &str)]) {
     let place = Place::new();
     let daemon = Daemon::new(&place, "exec sleep 1000");
     let shim = daemon.start();
@@ -205,7 +214,8 @@ fn options_of_another_runtime() {
     let place = Place::new();
     let daemon = Daemon::new(&place, "exec sleep 1000");
     let shim = daemon.start();
-    let other = any("runhcs.Options", &api::Empty::new());
+    let value = api::StateRequest { id: "x".to_owned(), ..Default::default() };
+    let other = any("runhcs.Options", &value);
     let refused = shim.create_with("c1", |request| request.options = other).unwrap_err();
     assert!(refused.1.contains("\"runhcs.Options\""), "{refused:?}");
     assert_eq!(shim.state("c1", "").unwrap_err().0, Code::NotFound);
@@ -230,8 +240,23 @@ fn raw_call(address: &str, service: &str, method: &str, payload: &[u8]) -> Resul
 }
 
 const METHODS: [&str; 17] = [
-    "State", "Create", "Start", "Delete", "Pids", "Pause", "Resume", "Checkpoint", "Kill", "Exec",
-    "ResizePty", "CloseIO", "Update", "Wait", "Stats", "Connect", "Shutdown",
+    "State",
+    "Create",
+    "Start",
+    "Delete",
+    "Pids",
+    "Pause",
+    "Resume",
+    "Checkpoint",
+    "Kill",
+    "Exec",
+    "ResizePty",
+    "CloseIO",
+    "Update",
+    "Wait",
+    "Stats",
+    "Connect",
+    "Shutdown",
 ];
 
 #[test]

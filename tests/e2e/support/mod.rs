@@ -21,12 +21,12 @@ use fake_runc::script::Script;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+pub(crate) use events::read as read_event;
 pub(crate) use processes::{
     become_subreaper, groups_gone, has_ended, is_alive, kill, reap, signal, stat_field,
     wait_for_end,
 };
 pub(crate) use shim::{Ended, Prepared, Setup, Shim, mkfifo};
-pub(crate) use events::read as read_event;
 pub(crate) use stream::{Input, Stream, assert_same};
 pub(crate) use task::{
     Client, Daemon, Refused, Server, any, any_json, delete_request, kill_request, options_any,
