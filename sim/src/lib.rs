@@ -1,7 +1,7 @@
 //! A simulated kernel in which wavetank's own code runs.
 //!
-//! A [`World`] is a machine in memory: files, fifos, pipes, terminals, sockets, mounts, processes, signals
-//! and a clock, as Linux has them. Its programs are ordinary code written against
+//! A [`World`] is a machine in memory: files, fifos, pipes, terminals, sockets, mounts, processes,
+//! signals and a clock, as Linux has them. Its programs are ordinary code written against
 //! [`Host`](wavetank::host::Host); every process runs on a stack of its own, and at every call
 //! somebody else may go first. Who does, and everything else that may differ from run to run, is
 //! one call of [`Choose`], so that a run is its list of answers and can be had again.
