@@ -7,6 +7,12 @@ use serde_json::{Value, json};
 use super::plan::{Ask, Name, Plan, Process, Step, Until, done};
 use crate::{Config, Fault};
 
+mod execs;
+mod faults;
+mod lives;
+mod streams;
+mod trouble;
+
 /// A flow: who does what, and what must come of it.
 #[derive(Clone, Debug)]
 pub struct Flow {
@@ -91,12 +97,36 @@ fn steps(parts: &[&[Step]]) -> Vec<Step> {
     parts.concat()
 }
 
+impl Flow {
+    fn change(mut self, name: &str, change: impl FnOnce(&mut Process)) -> Flow {
+        if let Some(process) = self.plan.processes.iter_mut().find(|it| it.name == name) {
+            change(process);
+        }
+        self
+    }
+
+    /// What the runtime does wrong, as fake-runc's script has it.
+    fn script(self, on: Value) -> Flow {
+        Flow { script: json!({ "on": on }), ..self }
+    }
+
+    fn fault(mut self, fault: Fault) -> Flow {
+        self.faults.push(fault);
+        self
+    }
+
+    /// The log may say what it will.
+    fn complaining(self) -> Flow {
+        Flow { log_counts: false, ..self }
+    }
+
+    fn within(self, seconds: u64) -> Flow {
+        Flow { limit: Duration::from_secs(seconds), ..self }
+    }
+}
+
 /// Every flow.
 #[must_use]
 pub fn flows() -> Vec<Flow> {
-    vec![flow_of(
-        "task/hello",
-        vec![process("c1", &["print", "hello", "exit", "7"], &[7], "hello")],
-        vec![steps(&[&birth("c1"), &burial("c1")])],
-    )]
+    [lives::flows(), execs::flows(), streams::flows(), trouble::flows(), faults::flows()].concat()
 }
