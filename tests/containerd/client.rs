@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Longer than anything here takes on a busy machine: who waits so long, hangs.
-pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_secs(40);
 
 /// Waits until there is something.
 #[track_caller]
@@ -47,7 +47,7 @@ impl Told {
 
     /// All of it in one line.
     pub(crate) fn line(&self) -> String {
-        let one = |text: &str| text.trim_end().replace("\r\n", "|").replace('\n', "|");
+        let one = |text: &str| text.trim_end().replace('\n', "|");
         format!("status {}, out {:?}, err {:?}", self.status, one(&self.out), one(&self.err))
     }
 
@@ -82,8 +82,9 @@ impl Reader {
         Reader { seen, thread }
     }
 
+    /// Without the terminals' carriage returns: each of those on the way adds one.
     fn text(&self) -> String {
-        String::from_utf8_lossy(&self.seen.lock().unwrap()).into_owned()
+        String::from_utf8_lossy(&self.seen.lock().unwrap()).replace('\r', "")
     }
 }
 
@@ -171,8 +172,11 @@ impl Client {
         };
         drop(self.input.take());
         let text = |reader: Reader| {
-            reader.thread.join().unwrap();
-            String::from_utf8_lossy(&reader.seen.lock().unwrap()).into_owned()
+            while !reader.thread.is_finished() && Instant::now() < end {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            assert!(reader.thread.is_finished(), "its output does not end: {:?}", reader.text());
+            reader.text()
         };
         let (out, err) = (text(self.out), self.err.map(text).unwrap_or_default());
         Told { status: status.code().unwrap_or(-1), out, err }
