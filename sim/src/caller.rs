@@ -1,6 +1,7 @@
 //! How a program in the simulated machine makes a call, whichever it is.
 
 use std::cell::RefCell;
+use std::path::Path;
 
 use corosensei::Yielder;
 use wavetank::host::{Errno, Fd, Result, SpawnError, SpawnStep};
@@ -31,6 +32,11 @@ pub struct SimHost<'a> {
     pub(crate) kernel: &'a RefCell<Kernel>,
     pub(crate) pid: i32,
     pub(crate) yielder: &'a Yielder<usize, Request>,
+}
+
+/// A path as the trace shows it.
+pub(crate) fn quoted(path: &Path) -> String {
+    format!("\"{}\"", path.display())
 }
 
 /// Plain conversion for the calls that never wait.
@@ -98,6 +104,46 @@ impl SimHost<'_> {
                 None => self.turn(),
             }
         }
+    }
+
+    /// A call that takes a descriptor alone and never waits.
+    pub(crate) fn call_on<T>(
+        &mut self,
+        call: Call,
+        fd: Fd,
+        mut attempt: impl FnMut(&mut Kernel, i32) -> Result<T>,
+    ) -> Result<T>
+    where
+        Result<T>: Shown,
+    {
+        let arguments = || fd.to_string();
+        self.call(call, About::Descriptor(fd), arguments, |kernel, pid| done(attempt(kernel, pid)))
+    }
+
+    /// A call that takes a path alone and never waits.
+    pub(crate) fn call_at<T>(
+        &mut self,
+        call: Call,
+        path: &Path,
+        mut attempt: impl FnMut(&mut Kernel, i32) -> Result<T>,
+    ) -> Result<T>
+    where
+        Result<T>: Shown,
+    {
+        let arguments = || quoted(path);
+        self.call(call, About::Path(path), arguments, |kernel, pid| done(attempt(kernel, pid)))
+    }
+
+    /// A call that takes nothing and never waits.
+    pub(crate) fn call_bare<T>(
+        &mut self,
+        call: Call,
+        mut attempt: impl FnMut(&mut Kernel, i32) -> Result<T>,
+    ) -> Result<T>
+    where
+        Result<T>: Shown,
+    {
+        self.call(call, About::Nothing, String::new, |kernel, pid| done(attempt(kernel, pid)))
     }
 
     /// Does something in the kernel; never comes back if that ended this process, or made it

@@ -10,17 +10,14 @@ use wavetank::host::{
 };
 
 use crate::call::Call;
-use crate::caller::{SimHost, Spawned, done, planned};
+use crate::caller::{SimHost, Spawned, done, planned, quoted};
 use crate::fault::About;
 use crate::fs::Node;
+use crate::kernel::Kernel;
 use crate::mounts::Request;
 use crate::pipe::PipeBuffer;
 use crate::trace::bytes_text;
 use crate::wait::Tried;
-
-fn quoted(path: &Path) -> String {
-    format!("\"{}\"", path.display())
-}
 
 fn command_text(command: &Command) -> String {
     let words: Vec<_> = command.argv.iter().map(|word| word.to_string_lossy()).collect();
@@ -38,12 +35,7 @@ impl Host for SimHost<'_> {
     }
 
     fn close(&mut self, fd: Fd) -> Result<()> {
-        self.call(
-            Call::Close,
-            About::Descriptor(fd),
-            || fd.to_string(),
-            |kernel, pid| done(kernel.close(pid, fd)),
-        )
+        self.call_on(Call::Close, fd, |kernel, pid| kernel.close(pid, fd))
     }
 
     fn read(&mut self, fd: Fd, buffer: &mut [u8]) -> Result<usize> {
@@ -90,30 +82,15 @@ impl Host for SimHost<'_> {
     }
 
     fn unread(&mut self, fd: Fd) -> Result<usize> {
-        self.call(
-            Call::Unread,
-            About::Descriptor(fd),
-            || fd.to_string(),
-            |kernel, pid| done(kernel.unread(pid, fd)),
-        )
+        self.call_on(Call::Unread, fd, |kernel, pid| kernel.unread(pid, fd))
     }
 
     fn stat(&mut self, path: &Path) -> Result<FileStat> {
-        self.call(
-            Call::Stat,
-            About::Path(path),
-            || quoted(path),
-            |kernel, pid| done(kernel.stat(pid, path)),
-        )
+        self.call_at(Call::Stat, path, |kernel, pid| kernel.stat(pid, path))
     }
 
     fn fstat(&mut self, fd: Fd) -> Result<FileStat> {
-        self.call(
-            Call::Fstat,
-            About::Descriptor(fd),
-            || fd.to_string(),
-            |kernel, pid| done(kernel.fstat(pid, fd)),
-        )
+        self.call_on(Call::Fstat, fd, |kernel, pid| kernel.fstat(pid, fd))
     }
 
     fn fchown(&mut self, fd: Fd, uid: u32, gid: u32) -> Result<()> {
@@ -138,12 +115,7 @@ impl Host for SimHost<'_> {
     }
 
     fn unlink(&mut self, path: &Path) -> Result<()> {
-        self.call(
-            Call::Unlink,
-            About::Path(path),
-            || quoted(path),
-            |kernel, pid| done(kernel.unlink(pid, path)),
-        )
+        self.call_at(Call::Unlink, path, |kernel, pid| kernel.unlink(pid, path))
     }
 
     fn mkdir(&mut self, path: &Path, mode: u32) -> Result<()> {
@@ -154,12 +126,7 @@ impl Host for SimHost<'_> {
     }
 
     fn rmdir(&mut self, path: &Path) -> Result<()> {
-        self.call(
-            Call::Rmdir,
-            About::Path(path),
-            || quoted(path),
-            |kernel, pid| done(kernel.rmdir(pid, path)),
-        )
+        self.call_at(Call::Rmdir, path, |kernel, pid| kernel.rmdir(pid, path))
     }
 
     fn mkfifo(&mut self, path: &Path, mode: u32) -> Result<()> {
@@ -188,33 +155,19 @@ impl Host for SimHost<'_> {
     }
 
     fn memory_file(&mut self) -> Result<Fd> {
-        self.call(Call::MemoryFile, About::Nothing, String::new, |kernel, pid| {
-            done(kernel.memory_file(pid))
-        })
+        self.call_bare(Call::MemoryFile, Kernel::memory_file)
     }
 
     fn event_counter(&mut self) -> Result<Fd> {
-        self.call(Call::EventCounter, About::Nothing, String::new, |kernel, pid| {
-            done(kernel.event_counter(pid))
-        })
+        self.call_bare(Call::EventCounter, Kernel::event_counter)
     }
 
     fn readlink(&mut self, path: &Path) -> Result<PathBuf> {
-        self.call(
-            Call::Readlink,
-            About::Path(path),
-            || quoted(path),
-            |kernel, pid| done(kernel.readlink(pid, path)),
-        )
+        self.call_at(Call::Readlink, path, |kernel, pid| kernel.readlink(pid, path))
     }
 
     fn list(&mut self, path: &Path) -> Result<Vec<OsString>> {
-        self.call(
-            Call::List,
-            About::Path(path),
-            || quoted(path),
-            |kernel, pid| done(kernel.list(pid, path)),
-        )
+        self.call_at(Call::List, path, |kernel, pid| kernel.list(pid, path))
     }
 
     fn mount(
@@ -240,32 +193,49 @@ impl Host for SimHost<'_> {
         })
     }
 
-    fn unlock_pty(&mut self, master: Fd) -> Result<()> {
-        let arguments = || master.to_string();
-        self.call(Call::UnlockPty, About::Descriptor(master), arguments, |kernel, pid| {
-            done(kernel.unlock_pty(pid, master))
+    fn clone_tree(&mut self, path: &Path) -> Result<Fd> {
+        self.call_at(Call::CloneTree, path, |_, _| Err(Errno::ENOSYS))
+    }
+
+    fn map_tree_ids(&mut self, tree: Fd, user_namespace: Fd, read_only: bool) -> Result<()> {
+        let arguments = || format!("{tree}, {user_namespace}, {read_only}");
+        self.call(Call::MapTreeIds, About::Descriptor(tree), arguments, |_, _| Err(Errno::ENOSYS))
+    }
+
+    fn attach_tree(&mut self, tree: Fd, target: &Path) -> Result<()> {
+        let arguments = || format!("{tree}, {}", quoted(target));
+        self.call(Call::AttachTree, About::Path(target), arguments, |_, _| Err(Errno::ENOSYS))
+    }
+
+    fn enter_new_user_namespace(&mut self) -> Result<()> {
+        self.call_bare(Call::EnterNewUserNamespace, |_, _| Err(Errno::EINVAL))
+    }
+
+    fn free_loop_device(&mut self, control: Fd) -> Result<u32> {
+        self.call_on(Call::FreeLoopDevice, control, |kernel, pid| kernel.no_loop(pid, control))
+    }
+
+    fn attach_loop_device(&mut self, device: Fd, file: Fd, flags: LoopFlags) -> Result<()> {
+        let arguments = || format!("{device}, {file}, {flags:?}");
+        self.call(Call::AttachLoopDevice, About::Descriptor(device), arguments, |kernel, pid| {
+            done(kernel.no_loop(pid, device).map(drop))
         })
+    }
+
+    fn unlock_pty(&mut self, master: Fd) -> Result<()> {
+        self.call_on(Call::UnlockPty, master, |kernel, pid| kernel.unlock_pty(pid, master))
     }
 
     fn pty_number(&mut self, master: Fd) -> Result<u32> {
-        let arguments = || master.to_string();
-        self.call(Call::PtyNumber, About::Descriptor(master), arguments, |kernel, pid| {
-            done(kernel.pty_number(pid, master))
-        })
+        self.call_on(Call::PtyNumber, master, |kernel, pid| kernel.pty_number(pid, master))
     }
 
     fn open_pty_peer(&mut self, master: Fd) -> Result<Fd> {
-        let arguments = || master.to_string();
-        self.call(Call::OpenPtyPeer, About::Descriptor(master), arguments, |kernel, pid| {
-            done(kernel.open_pty_peer(pid, master))
-        })
+        self.call_on(Call::OpenPtyPeer, master, |kernel, pid| kernel.open_pty_peer(pid, master))
     }
 
     fn window_size(&mut self, terminal: Fd) -> Result<WindowSize> {
-        let arguments = || terminal.to_string();
-        self.call(Call::WindowSize, About::Descriptor(terminal), arguments, |kernel, pid| {
-            done(kernel.window_size(pid, terminal))
-        })
+        self.call_on(Call::WindowSize, terminal, |kernel, pid| kernel.window_size(pid, terminal))
     }
 
     fn set_window_size(&mut self, terminal: Fd, size: WindowSize) -> Result<()> {
@@ -276,13 +246,9 @@ impl Host for SimHost<'_> {
     }
 
     fn terminal_attributes(&mut self, terminal: Fd) -> Result<Termios> {
-        let about = About::Descriptor(terminal);
-        self.call(
-            Call::TerminalAttributes,
-            about,
-            || terminal.to_string(),
-            |kernel, pid| done(kernel.terminal_attributes(pid, terminal)),
-        )
+        self.call_on(Call::TerminalAttributes, terminal, |kernel, pid| {
+            kernel.terminal_attributes(pid, terminal)
+        })
     }
 
     fn set_terminal_attributes(&mut self, terminal: Fd, attributes: &Termios) -> Result<()> {
@@ -350,9 +316,7 @@ impl Host for SimHost<'_> {
     }
 
     fn share_core(&mut self) -> Result<()> {
-        self.call(Call::ShareCore, About::Nothing, String::new, |kernel, pid| {
-            done(kernel.share_core(pid))
-        })
+        self.call_bare(Call::ShareCore, Kernel::share_core)
     }
 
     fn become_subreaper(&mut self) -> Result<()> {
@@ -370,10 +334,7 @@ impl Host for SimHost<'_> {
     }
 
     fn read_signal(&mut self, fd: Fd) -> Result<Signal> {
-        let arguments = || fd.to_string();
-        self.call(Call::ReadSignal, About::Descriptor(fd), arguments, |kernel, pid| {
-            done(kernel.read_signal(pid, fd))
-        })
+        self.call_on(Call::ReadSignal, fd, |kernel, pid| kernel.read_signal(pid, fd))
     }
 
     fn poll(&mut self, fds: &mut [PollFd], timeout: Option<Duration>) -> Result<usize> {
@@ -402,7 +363,7 @@ impl Host for SimHost<'_> {
     }
 
     fn socket(&mut self) -> Result<Fd> {
-        self.call(Call::Socket, About::Nothing, String::new, |kernel, pid| done(kernel.socket(pid)))
+        self.call_bare(Call::Socket, Kernel::socket)
     }
 
     fn bind(&mut self, socket: Fd, path: &Path) -> Result<()> {
@@ -454,30 +415,19 @@ impl Host for SimHost<'_> {
     }
 
     fn peer(&mut self, socket: Fd) -> Result<Peer> {
-        let arguments = || socket.to_string();
-        self.call(Call::Peer, About::Descriptor(socket), arguments, |kernel, pid| {
-            done(kernel.peer(pid, socket))
-        })
+        self.call_on(Call::Peer, socket, |kernel, pid| kernel.peer(pid, socket))
     }
 
     fn socket_path(&mut self, socket: Fd) -> Result<PathBuf> {
-        let arguments = || socket.to_string();
-        self.call(Call::SocketPath, About::Descriptor(socket), arguments, |kernel, pid| {
-            done(kernel.socket_path(pid, socket))
-        })
+        self.call_on(Call::SocketPath, socket, |kernel, pid| kernel.socket_path(pid, socket))
     }
 
     fn current_dir(&mut self) -> Result<PathBuf> {
-        self.call(Call::CurrentDir, About::Nothing, String::new, |kernel, pid| {
-            done(kernel.current_dir(pid))
-        })
+        self.call_bare(Call::CurrentDir, |kernel, pid| kernel.current_dir(pid))
     }
 
     fn change_dir(&mut self, path: &Path) -> Result<()> {
-        let arguments = || quoted(path);
-        self.call(Call::ChangeDir, About::Path(path), arguments, |kernel, pid| {
-            done(kernel.change_dir(pid, path))
-        })
+        self.call_at(Call::ChangeDir, path, |kernel, pid| kernel.change_dir(pid, path))
     }
 
     fn environment(&mut self) -> Vec<OsString> {
@@ -486,29 +436,5 @@ impl Host for SimHost<'_> {
 
     fn random(&mut self) -> u64 {
         self.kernel.borrow_mut().random()
-    }
-
-    fn clone_tree(&mut self, _path: &Path) -> Result<Fd> {
-        Err(Errno::ENOSYS)
-    }
-
-    fn map_tree_ids(&mut self, _tree: Fd, _user_namespace: Fd, _read_only: bool) -> Result<()> {
-        Err(Errno::ENOSYS)
-    }
-
-    fn attach_tree(&mut self, _tree: Fd, _target: &Path) -> Result<()> {
-        Err(Errno::ENOSYS)
-    }
-
-    fn enter_new_user_namespace(&mut self) -> Result<()> {
-        Err(Errno::ENOSYS)
-    }
-
-    fn free_loop_device(&mut self, _control: Fd) -> Result<u32> {
-        Err(Errno::ENOSYS)
-    }
-
-    fn attach_loop_device(&mut self, _device: Fd, _file: Fd, _flags: LoopFlags) -> Result<()> {
-        Err(Errno::ENOSYS)
     }
 }

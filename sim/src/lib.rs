@@ -1,7 +1,7 @@
 //! A simulated kernel in which wavetank's own code runs.
 //!
-//! A [`World`] is a machine in memory: files, fifos, pipes, terminals, sockets, mounts, processes, signals
-//! and a clock, as Linux has them. Its programs are ordinary code written against
+//! A [`World`] is a machine in memory: files, fifos, pipes, terminals, sockets, mounts, processes,
+//! signals and a clock, as Linux has them. Its programs are ordinary code written against
 //! [`Host`](wavetank::host::Host); every process runs on a stack of its own, and at every call
 //! somebody else may go first. Who does, and everything else that may differ from run to run, is
 //! one call of [`Choose`], so that a run is its list of answers and can be had again.
@@ -59,10 +59,12 @@ mod poll;
 mod proc;
 mod process;
 mod pty;
+mod run;
 mod sched;
 mod signals;
 mod slab;
 mod socket;
+pub mod task;
 mod trace;
 mod wait;
 mod world;
@@ -74,6 +76,7 @@ pub use choose::{Choose, Odometer, Random, Recorded, Replay};
 pub use config::Config;
 pub use fault::{Fault, FaultKind};
 pub use kernel::Program;
+pub use run::Run;
 pub use sched::{Outcome, Waiting};
 pub use trace::first_difference;
 pub use world::{MountView, ProcessView, World};

@@ -14,8 +14,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use wavetank::host::Replayer;
-use wavetank_sim::classic::{Flow, flow, flows, run};
-use wavetank_sim::{Random, first_difference};
+use wavetank_sim::{Choose, Random, Run, classic, first_difference, task};
 
 /// The wave tank: wavetank in a simulated kernel
 #[derive(Parser)]
@@ -57,7 +56,7 @@ fn main() -> ExitCode {
             if trace { show(&flows, from) } else { try_seeds(&flows, seeds, from) }
         }),
         Command::Flows => {
-            flows().iter().for_each(|flow| println!("{}", flow.name));
+            flows().iter().for_each(|flow| println!("{}", flow.name()));
             Ok(())
         }
         Command::Replay { files } => replay(&files),
@@ -71,6 +70,37 @@ fn main() -> ExitCode {
     }
 }
 
+/// A flow of either door.
+enum Flow {
+    Classic(classic::Flow),
+    Task(task::Flow),
+}
+
+impl Flow {
+    fn name(&self) -> &'static str {
+        match self {
+            Flow::Classic(flow) => flow.name,
+            Flow::Task(flow) => flow.name,
+        }
+    }
+
+    fn run(&self, chooser: &mut dyn Choose, keep_trace: bool) -> Run {
+        match self {
+            Flow::Classic(flow) => classic::run(flow, chooser, keep_trace),
+            Flow::Task(flow) => task::run(flow, chooser, keep_trace),
+        }
+    }
+}
+
+fn flows() -> Vec<Flow> {
+    let classic = classic::flows().into_iter().map(Flow::Classic);
+    classic.chain(task::flows().into_iter().map(Flow::Task)).collect()
+}
+
+fn flow(name: &str) -> Option<Flow> {
+    flows().into_iter().find(|flow| flow.name() == name)
+}
+
 fn select(names: &[String]) -> Result<Vec<Flow>, String> {
     if names.is_empty() {
         return Ok(flows());
@@ -81,9 +111,10 @@ fn select(names: &[String]) -> Result<Vec<Flow>, String> {
 
 fn show(flows: &[Flow], seed: u64) -> Result<(), String> {
     let [flow] = flows else { return Err("--trace is for one flow".to_owned()) };
-    let run = run(flow, &mut Random::new(seed), true);
+    let run = flow.run(&mut Random::new(seed), true);
+    let name = flow.name();
     run.trace.iter().for_each(|line| println!("{line}"));
-    run.failure.map_or(Ok(()), |failure| Err(format!("{} with seed {seed}: {failure}", flow.name)))
+    run.failure.map_or(Ok(()), |failure| Err(format!("{name} with seed {seed}: {failure}")))
 }
 
 fn try_seeds(flows: &[Flow], seeds: u64, from: u64) -> Result<(), String> {
@@ -95,16 +126,17 @@ fn try_seeds(flows: &[Flow], seeds: u64, from: u64) -> Result<(), String> {
         bar.set_style(style);
     }
     for flow in flows {
-        bar.set_message(flow.name);
+        let name = flow.name();
+        bar.set_message(name);
         let mut orders = std::collections::BTreeSet::new();
         let mut steps = 0;
         for seed in from..from + seeds {
-            let first = run(flow, &mut Random::new(seed), false);
-            let again = format!("wavetank-sim run {} --from {seed} --trace", flow.name);
+            let first = flow.run(&mut Random::new(seed), false);
+            let again = format!("wavetank-sim run {name} --from {seed} --trace");
             if let Some(failure) = first.failure {
-                return Err(format!("{} with seed {seed}: {failure}\n{again}", flow.name));
+                return Err(format!("{name} with seed {seed}: {failure}\n{again}"));
             }
-            let second = run(flow, &mut Random::new(seed), false);
+            let second = flow.run(&mut Random::new(seed), false);
             if first.hash != second.hash {
                 return Err(format!("{}\n{again}", difference(flow, seed)));
             }
@@ -112,7 +144,7 @@ fn try_seeds(flows: &[Flow], seeds: u64, from: u64) -> Result<(), String> {
             steps += first.steps;
             bar.inc(1);
         }
-        let (name, different, mean) = (flow.name, orders.len(), steps / seeds.max(1));
+        let (different, mean) = (orders.len(), steps / seeds.max(1));
         bar.suspend(|| {
             println!("{name:16} {seeds} seeds, {different} different runs, {mean} steps each");
         });
@@ -122,9 +154,10 @@ fn try_seeds(flows: &[Flow], seeds: u64, from: u64) -> Result<(), String> {
 }
 
 fn difference(flow: &Flow, seed: u64) -> String {
-    let trace = || run(flow, &mut Random::new(seed), true).trace;
+    let name = flow.name();
+    let trace = || flow.run(&mut Random::new(seed), true).trace;
     let place = first_difference(&trace(), &trace());
-    format!("{} with seed {seed} differs when run again: {place:?}", flow.name)
+    format!("{name} with seed {seed} differs when run again: {place:?}")
 }
 
 fn replay(files: &[PathBuf]) -> Result<(), String> {

@@ -3,12 +3,15 @@
 //! What is below a mount point stays the directory's own tree: what a bind mount, an overlay or a
 //! fresh file system would show there is not simulated. So whatever is used below a mount point
 //! counts as a use of the mount, also if it was there before. There is one mount namespace.
+//!
+//! This kernel is older than copies of mounts (`open_tree(2)`: `ENOSYS`), was built without user
+//! namespaces (`EINVAL`), and has no loop devices: whatever is asked to be one is none (`ENOTTY`).
 
 use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use wavetank::host::{Errno, MountFlags, Result};
+use wavetank::host::{Errno, Fd, MountFlags, Result};
 
 use crate::fs::{Inode, LastLink};
 use crate::kernel::Kernel;
@@ -206,6 +209,11 @@ impl Kernel {
         self.mounts.remove(at);
         self.mounts.retain(|it| !below.contains(&it.id));
         Ok(())
+    }
+
+    /// What anything says that is asked to be a loop device.
+    pub(crate) fn no_loop(&self, me: i32, fd: Fd) -> Result<u32> {
+        self.file(me, fd).and(Err(Errno::ENOTTY))
     }
 
     /// Whether anybody has a file open, or a working directory, or its program there.

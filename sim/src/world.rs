@@ -386,7 +386,7 @@ impl Kernel {
         }
     }
 
-    fn view(&self, pid: i32) -> ProcessView {
+    pub(crate) fn view(&self, pid: i32) -> ProcessView {
         let process = &self.processes[&pid];
         let open = (0..)
             .zip(&process.fds)

@@ -130,6 +130,12 @@ impl<R: Copy + PartialEq> Supervisor<R> {
         }
     }
 
+    /// Kills the children of this role, and tells nobody of their ends.
+    pub fn abandon<H: Host>(&mut self, host: &mut H, role: R) {
+        self.kill(host, role);
+        self.children.retain(|_, child| child.role != role);
+    }
+
     /// Sends the children of this role a signal; who has not ended at the deadline is killed.
     pub fn end<H: Host>(&mut self, host: &mut H, role: R, signal: Signal, deadline: Duration) {
         for (pid, child) in self.children.iter_mut().filter(|(_, child)| child.role == role) {

@@ -19,24 +19,13 @@ pub use flows::{Actor, Expected, Flow, flow, flows};
 pub use plan::{Plan, Process, Told};
 pub use user::Typed;
 
+pub use crate::run::Run;
+
 use crate::guests::guest;
 use crate::{Choose, Config, Outcome, World};
 
 /// Where everything of a run is, the programs excepted.
 const WORK: &str = "/w";
-
-/// What a run came to.
-#[derive(Clone, Debug)]
-pub struct Run {
-    /// The first thing that is not as it was promised, if any.
-    pub failure: Option<String>,
-    /// Same for runs in which the same happened.
-    pub hash: u64,
-    /// Calls of the host that were made.
-    pub steps: u64,
-    /// What happened, line by line, if it was to be kept.
-    pub trace: Vec<String>,
-}
 
 /// Runs a flow once, every choice made by `chooser`.
 pub fn run(flow: &Flow, chooser: &mut dyn Choose, keep_trace: bool) -> Run {

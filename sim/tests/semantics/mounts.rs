@@ -209,3 +209,16 @@ fn only_root_mounts() {
     world.set_user(pid, 1000, 1000);
     finish(&mut world, &mut Replay::default());
 }
+
+#[test]
+fn what_this_kernel_has_not_is_said_as_by_one_that_has_it_not() {
+    in_machine(machine_to_mount_in(), |host| {
+        assert_eq!(host.clone_tree(Path::new("/b/rootfs")), Err(Errno::ENOSYS));
+        assert_eq!(host.enter_new_user_namespace(), Err(Errno::EINVAL));
+        assert_eq!(open(host, "/dev/loop-control", BOTH), Err(Errno::ENOENT));
+        let file = open(host, "/b/file", BOTH).unwrap();
+        assert_eq!(host.free_loop_device(file), Err(Errno::ENOTTY));
+        host.close(file).unwrap();
+        assert_eq!(host.free_loop_device(file), Err(Errno::EBADF));
+    });
+}

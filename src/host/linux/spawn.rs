@@ -94,10 +94,38 @@ impl Prepared {
     }
 }
 
+/// A child's stack until it has its own memory. Not from the heap: so large a piece, used for a
+/// moment, would make our memory larger for good.
+struct Stack(*mut c_void);
+
+impl Stack {
+    const SIZE: usize = 32 * 1024;
+
+    fn new() -> Result<Stack, Errno> {
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK;
+        // SAFETY: asks for new memory, anywhere.
+        match unsafe { libc::mmap(ptr::null_mut(), Stack::SIZE, protection, flags, -1, 0) } {
+            libc::MAP_FAILED => Err(last_errno()),
+            start => Ok(Stack(start)),
+        }
+    }
+
+    fn end(&self) -> *mut c_void {
+        self.0.wrapping_byte_add(Stack::SIZE)
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        // SAFETY: the memory came from mmap with this size, and nobody uses it any more.
+        unsafe { libc::munmap(self.0, Stack::SIZE) };
+    }
+}
+
 pub(super) fn spawn(command: &Command) -> Result<Pid, SpawnError> {
-    const STACK: usize = 32 * 1024;
     let mut prepared = Prepared::new(command)?;
-    let mut stack = vec![0_u128; STACK / 16];
+    let stack = Stack::new().map_err(|errno| SpawnError { step: SpawnStep::Fork, errno })?;
     let all = all_signals();
     let mut before = signal_set(&[]);
     // SAFETY: both sets are initialised. No handler of ours may run in the child, which shares our
@@ -109,7 +137,7 @@ pub(super) fn spawn(command: &Command) -> Result<Pid, SpawnError> {
     let pid = unsafe {
         libc::clone(
             child,
-            stack.as_mut_ptr().add(stack.len()).cast(),
+            stack.end(),
             libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD,
             (&raw mut prepared).cast(),
         )

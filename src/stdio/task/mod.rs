@@ -279,6 +279,15 @@ impl TaskStdio {
         self.close_dead_pty(host);
     }
 
+    /// Whoever wants the process removed does not wait for a reader that may never come, and for
+    /// output that is on its way no longer than `drain`.
+    pub fn hurry<H: Host>(&mut self, host: &mut H, now: Duration, drain: Duration) {
+        let limit = now + drain;
+        self.deadline = Some(self.deadline.map_or(limit, |deadline| deadline.min(limit)));
+        self.stdout.stop_lingering(host);
+        self.stderr.stop_lingering(host);
+    }
+
     fn close_dead_pty<H: Host>(&mut self, host: &mut H) {
         if self.deadline.is_some()
             && !self.stdout.is_carried()

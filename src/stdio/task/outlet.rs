@@ -274,6 +274,13 @@ impl Outlet {
         }
     }
 
+    /// Closes what is all in the client's fifo, whether anybody reads it or not.
+    pub(super) fn stop_lingering<H: Host>(&mut self, host: &mut H) {
+        if matches!(self.stage, Stage::Lingering { .. }) {
+            self.give_up(host);
+        }
+    }
+
     /// Closes all of it now.
     pub(super) fn give_up<H: Host>(&mut self, host: &mut H) {
         match std::mem::take(&mut self.stage) {

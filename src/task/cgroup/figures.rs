@@ -1,6 +1,7 @@
 //! Reading the small files of a cgroup.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use crate::Error;
@@ -32,7 +33,7 @@ pub(super) fn read_tree<H: Host>(
                 entries.map_err(|errno| Error::system("list", directory.display(), errno))?
             }
         };
-        for entry in entries {
+        for entry in entries.iter().filter(|entry| !is_kernels_own(entry)) {
             let child = directory.join(entry);
             match read_text(host, &child.join(name)) {
                 Ok(content) => {
@@ -45,6 +46,33 @@ pub(super) fn read_tree<H: Host>(
         }
     }
     Ok(found)
+}
+
+/// The kernel's files in a cgroup, which are many: no need to look whether they are cgroups.
+fn is_kernels_own(entry: &OsStr) -> bool {
+    const CONTROLLERS: [&str; 16] = [
+        "blkio",
+        "cgroup",
+        "cpu",
+        "cpuacct",
+        "cpuset",
+        "devices",
+        "freezer",
+        "hugetlb",
+        "io",
+        "memory",
+        "misc",
+        "net_cls",
+        "net_prio",
+        "perf_event",
+        "pids",
+        "rdma",
+    ];
+    let name = entry.to_str().unwrap_or_default();
+    match name.split_once('.') {
+        Some((controller, _)) => CONTROLLERS.contains(&controller),
+        None => matches!(name, "tasks" | "notify_on_release" | "release_agent"),
+    }
 }
 
 /// A directory has files beside the cgroups below it, and a cgroup of threads has no processes.

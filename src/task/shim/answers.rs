@@ -74,7 +74,9 @@ impl Shim {
             (life, _) => life,
         };
         let mut response = api::StateResponse::new();
-        response.id.clone_from(&request.id);
+        // An exec goes by its own name here, as with containerd's shim.
+        let name = if request.exec_id.is_empty() { &request.id } else { &request.exec_id };
+        response.id.clone_from(name);
         response.bundle = container.bundle.to_string_lossy().into_owned();
         response.pid = process.pid;
         response.status = EnumOrUnknown::new(status(life));

@@ -220,7 +220,7 @@ impl Shim {
             process.stdio.close(host);
         }
         if made.is_some() {
-            self.supervisor.kill(host, Role::Process(process));
+            self.supervisor.abandon(host, Role::Process(process));
         }
         self.step(key, Step::Undo, None);
         let Some((_, container)) = self.container_of(key) else { return };

@@ -1,15 +1,17 @@
 //! Removing what has ended. Every step that was done stays done, so an attempt that failed half-way
 //! is taken up again by the next.
 
+use std::time::Duration;
+
 use containerd_shim_protos::api;
 
-use super::Shim;
 use super::answers::timestamp;
+use super::failure::no_container;
 use super::jobs::Streams;
-use super::log::Level;
 use super::make::pid_file;
 use super::requests::encode;
-use super::state::{JobKey, Step};
+use super::state::{JobKey, ProcessKey, Step};
+use super::{DRAIN_TIMEOUT, Shim};
 use crate::host::{ExitStatus, Host};
 use crate::oci::Failure;
 use crate::process::Life;
@@ -47,10 +49,12 @@ impl Shim {
     fn drain<H: Host>(&mut self, host: &mut H, key: JobKey) {
         let Some(process) = self.jobs.get(&key).map(|job| job.process) else { return };
         let now = host.now();
-        if let Some(process) = self.processes.get_mut(&process)
-            && !process.life.has_ended()
-        {
-            process.stdio.process_ended(host, now, std::time::Duration::ZERO);
+        let drain = self.drain.unwrap_or(DRAIN_TIMEOUT);
+        if let Some(process) = self.processes.get_mut(&process) {
+            if !process.life.has_ended() {
+                process.stdio.process_ended(host, now, Duration::ZERO);
+            }
+            process.stdio.hurry(host, now, drain);
         }
         self.step(key, Step::Drain, None);
         let drained = self.processes.get(&process).is_none_or(|it| it.stdio.is_drained());
@@ -98,9 +102,10 @@ impl Shim {
         response.exited_at = timestamp(process.exit.map(|exit| exit.at));
         let (id, exec_id) = (process.container.clone(), process.exec_id.clone());
         if exec_id.is_empty() {
-            let execs: Vec<_> = container.execs.values().copied().collect();
+            let mut processes: Vec<_> = container.execs.values().copied().collect();
+            processes.push(process_key);
             self.tell_deleted(host, &id, &response);
-            self.end_calls_of(host, &execs);
+            self.end_other_jobs(host, key, &processes);
             self.forget_container(host, process_key);
         } else {
             let file = pid_file(&container.bundle, &exec_id);
@@ -115,17 +120,16 @@ impl Shim {
         self.finish(host, key, Ok(encode(&response)));
     }
 
-    /// Execs that were still being seen to when their container went.
-    fn end_calls_of<H: Host>(&mut self, host: &mut H, processes: &[super::state::ProcessKey]) {
+    /// Ends what is still being done to the processes of a container that goes.
+    fn end_other_jobs<H: Host>(&mut self, host: &mut H, but: JobKey, processes: &[ProcessKey]) {
         let jobs: Vec<JobKey> = self
             .jobs
             .iter()
-            .filter(|(_, job)| processes.contains(&job.process))
+            .filter(|(key, job)| **key != but && processes.contains(&job.process))
             .map(|(key, _)| *key)
             .collect();
         for job in jobs {
-            self.log.write(host, Level::Debug, "a container went before what was done to its exec");
-            self.finish(host, job, Err(super::failure::no_container()));
+            self.finish(host, job, Err(no_container()));
         }
     }
 }

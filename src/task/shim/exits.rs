@@ -1,6 +1,8 @@
 //! The end of a process, and what is told of a container's life, in the order that daemons rely on:
 //! created, started, the execs' ends, the init's end, deleted.
 
+use std::time::Duration;
+
 use containerd_shim_protos::api;
 use containerd_shim_protos::events::task as events;
 use containerd_shim_protos::protobuf::{Message, MessageField};
@@ -10,11 +12,14 @@ use super::answers::{timestamp, wait_response};
 use super::log::Level;
 use super::make::kernel_pid;
 use super::requests::encode;
-use super::state::{Exited, ProcessKey, Task};
+use super::state::{Exited, ProcessKey, Role, Task};
 use crate::host::{ExitStatus, Host, PollFd};
 use crate::process::Life;
 use crate::task::exit_record::ExitRecord;
 use crate::task::mounts::Mount;
+
+/// As long as whoever has the output open likes, which is a hundred years at most.
+const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 impl Shim {
     /// A process has ended. Its streams come to their end from now on; what is told of it may have
@@ -26,7 +31,7 @@ impl Shim {
         status: ExitStatus,
     ) {
         let now = host.now();
-        let drain = self.drain;
+        let drain = self.drain.unwrap_or(FOREVER);
         let Some(process) = self.processes.get_mut(&key) else { return };
         process.ended = Some(status);
         process.stdio.process_ended(host, now, drain);
@@ -84,10 +89,13 @@ impl Shim {
             let exec = self.processes.get(exec);
             exec.is_some_and(|exec| exec.pid != 0 && exec.exit.is_none())
         };
-        let others_live =
-            container.execs.values().any(|exec| lives(exec) || self.is_being_made(*exec));
-        if !others_live {
+        let others: Vec<ProcessKey> = container.execs.values().copied().collect();
+        if !others.iter().any(|exec| lives(exec) || self.is_being_made(*exec)) {
             self.tell_end(host, key);
+        }
+        // One may have been made while the others were being killed.
+        for exec in others {
+            self.supervisor.kill(host, Role::Process(exec));
         }
     }
 

@@ -15,7 +15,7 @@ mod state;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -25,18 +25,19 @@ use self::log::{Level, Log};
 use self::state::{Container, Job, JobKey, Process, ProcessKey, Role};
 use super::arguments::Arguments;
 use super::events::Publisher;
+use super::socket::{self, Listener};
 use crate::Error;
-use crate::host::{Errno, Fd, Host, PollFd, Ready, Signal, close_all, variable};
+use crate::host::{Errno, ExitStatus, Fd, Host, PollFd, Ready, Signal, close_all, variable};
 use crate::oci::parse_duration;
 use crate::stdio::open_null;
-use crate::supervisor::Supervisor;
+use crate::supervisor::{Ended, Supervisor};
 
 /// The descriptor at which `start` leaves the listening socket.
 const LISTENER: Fd = Fd(3);
 /// How often in a row the kernel may have no memory for a `poll(2)`.
 const POLL_PATIENCE: u32 = 1000;
-/// How long the output of a process that has ended is waited for, unless the environment says
-/// otherwise.
+/// How long output that is on its way is waited for once a process is to be removed, unless the
+/// environment says otherwise.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a shim that ends waits for the daemon to take the last events.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -47,7 +48,10 @@ struct Shim {
     namespace: String,
     /// The environment of runtimes and loggers.
     env: Vec<OsString>,
-    drain: Duration,
+    /// `WAVETANK_DRAIN_TIMEOUT`: how long after a process's end its output is waited for, if
+    /// others still have it open or nobody reads it. Without it: until the process is removed, and
+    /// then for [`DRAIN_TIMEOUT`].
+    drain: Option<Duration>,
     log: Log,
     signals: Fd,
     /// `/dev/null` for children, open in time: later there may be no descriptor to be had.
@@ -76,6 +80,25 @@ pub(super) fn serve<H: Host>(host: &mut H, arguments: &Arguments) -> Result<(), 
     served
 }
 
+/// The socket that `start` has left us, or one at the path that the command line gives.
+fn listener<H: Host>(host: &mut H, path: &str) -> Result<Fd, Error> {
+    if path.is_empty() {
+        return Ok(LISTENER);
+    }
+    match socket::listen(host, Path::new(path))? {
+        Listener::Ours(fd) => Ok(fd),
+        Listener::Theirs => Err(Error::invalid(path, "somebody listens there already")),
+    }
+}
+
+fn drain_timeout(env: &[OsString]) -> Result<Option<Duration>, Error> {
+    let name = "WAVETANK_DRAIN_TIMEOUT";
+    let Some(text) = variable(env, name).filter(|text| !text.is_empty()) else { return Ok(None) };
+    let text = text.to_string_lossy();
+    let reason = || Error::invalid(name, format_args!("{text:?} is no time, as 10s or 500ms"));
+    parse_duration(&text).map(Some).ok_or_else(reason)
+}
+
 /// Every signal that can be held back (`signal(7)`); 32 and 33 are the C library's own.
 fn catchable_signals() -> Vec<Signal> {
     let special = [Signal::KILL, Signal::STOP, Signal(32), Signal(33)];
@@ -91,20 +114,13 @@ impl Shim {
             .map_err(|errno| Error::system("prctl", "PR_SET_CHILD_SUBREAPER", errno))?;
         let bundle =
             host.current_dir().map_err(|errno| Error::system("getcwd", "the bundle", errno))?;
+        let listener = listener(host, &arguments.socket)?;
         let socket = host
-            .socket_path(LISTENER)
-            .and_then(|path| host.set_nonblocking(LISTENER, true).map(|()| path))
-            .map_err(|errno| Error::system("use", "the socket at descriptor 3", errno))?;
+            .socket_path(listener)
+            .and_then(|path| host.set_nonblocking(listener, true).map(|()| path))
+            .map_err(|errno| Error::system("use", "the socket to listen at", errno))?;
         let mut env = host.environment();
-        let drain = match variable(&env, "WAVETANK_DRAIN_TIMEOUT") {
-            Some(text) => {
-                let text = text.to_string_lossy();
-                parse_duration(&text).ok_or_else(|| {
-                    Error::invalid("WAVETANK_DRAIN_TIMEOUT", format_args!("{text:?} is no time"))
-                })?
-            }
-            None => DRAIN_TIMEOUT,
-        };
+        let drain = drain_timeout(&env)?;
         let events = variable(&env, "TTRPC_ADDRESS").map(PathBuf::from);
         // A runtime that found it would tell our service manager of a readiness that is not ours.
         env.retain(|entry| variable(std::slice::from_ref(entry), "NOTIFY_SOCKET").is_none());
@@ -116,7 +132,7 @@ impl Shim {
             signals,
             null: open_null(host)?,
             socket,
-            server: Server::new(LISTENER, user),
+            server: Server::new(listener, user),
             events: Publisher::new(events, arguments.namespace.clone()),
             env,
             supervisor: Supervisor::default(),
@@ -208,18 +224,29 @@ impl Shim {
                 Err(_) => break,
             }
         }
-        for ended in self.supervisor.reap(host) {
-            match ended.role {
-                Role::Process(key) => self.process_ended(host, key, ended.status),
-                Role::Worker(key) => self.worker_ended(host, key, ended.status),
-                Role::Logger(key) => {
-                    if let Some(process) = self.processes.get_mut(&key) {
-                        process.stdio.logger_ended(host);
-                    }
-                }
+        // Once a runtime has made its process, those can be reaped that might have been it.
+        loop {
+            let ended = self.supervisor.reap(host);
+            if ended.is_empty() {
+                break;
+            }
+            for Ended { role, status, .. } in ended {
+                self.child_ended(host, role, status);
             }
         }
         self.settle_ends(host);
+    }
+
+    fn child_ended<H: Host>(&mut self, host: &mut H, role: Role, status: ExitStatus) {
+        match role {
+            Role::Process(key) => self.process_ended(host, key, status),
+            Role::Worker(key) => self.worker_ended(host, key, status),
+            Role::Logger(key) => {
+                if let Some(process) = self.processes.get_mut(&key) {
+                    process.stdio.logger_ended(host);
+                }
+            }
+        }
     }
 
     /// Puts all that the shim knows into its log, for whoever asks with a signal.

@@ -11,13 +11,16 @@ use super::failure::already_finished;
 use super::jobs::Streams;
 use super::log::Level;
 use super::requests::encode;
-use super::state::{CheckpointTask, JobKey, Step, Task};
+use super::state::{CheckpointTask, JobKey, Role, Step, Task};
 use crate::files::remove_all;
 use crate::host::{ExitStatus, Host, OpenFlags, Signal, close_all};
 use crate::oci::{CheckpointArgs, Failure};
 use crate::process::Life;
 use crate::task::options::CheckpointOptions;
 use crate::ttrpc::Status;
+
+/// criu says much; more than this is not kept.
+const DUMP_MAX: usize = 64 * 1024 * 1024;
 
 impl Shim {
     pub(super) fn begin_start<H: Host>(&mut self, host: &mut H, key: JobKey) {
@@ -91,10 +94,12 @@ impl Shim {
         let Some(job) = self.jobs.get_mut(&key) else { return };
         let (process_key, made) = (job.process, job.made.take());
         if made.is_some() {
-            self.supervisor.kill(host, super::state::Role::Process(process_key));
+            self.supervisor.abandon(host, Role::Process(process_key));
         }
         if let Some(process) = self.processes.get_mut(&process_key) {
             process.stdio.close(host);
+            process.pid = 0;
+            process.ended = None;
             if !process.exec_id.is_empty() {
                 process.failed = true;
                 let gone = super::answers::wait_response(None);
@@ -346,6 +351,3 @@ impl Shim {
         Status::unknown(format!("{first} path= {}", kept.display()))
     }
 }
-
-/// criu says much, and what matters at the end; more than this is not kept.
-const DUMP_MAX: usize = 64 * 1024 * 1024;

@@ -1,0 +1,166 @@
+//! What answers tell, what a shim holds, and its going.
+
+use std::path::Path;
+
+use containerd_shim_protos::api;
+use containerd_shim_protos::protobuf::Message;
+use wavetank::host::{Errno, Host, Pid, close_all};
+
+use super::super::asks;
+use super::super::plan::Told;
+use super::{Daemon, LONGEST_STAY, LOOK_AGAIN, SHIM, SOCKETS, exec_of, socket_dir};
+use crate::caller::SimHost;
+
+/// The servers that run.
+pub(super) fn shims(host: &SimHost<'_>) -> Vec<Pid> {
+    let kernel = host.kernel.borrow();
+    let is_shim = |process: &&crate::process::Process| *process.name == *SHIM;
+    kernel.processes.iter().filter(|(_, it)| is_shim(it)).map(|(pid, _)| Pid(*pid)).collect()
+}
+
+impl Daemon<'_> {
+    /// Of `CreateTaskResponse` and `StartResponse` alike the first field is the pid.
+    pub(super) fn note_pid(&mut self, name: &str, payload: &[u8]) {
+        match api::StartResponse::parse_from_bytes(payload) {
+            Ok(response) => drop(self.told.pids.insert(name.to_owned(), response.pid)),
+            Err(error) => self.told.wrong.push(format!("the pid of {name}: {error}")),
+        }
+    }
+
+    pub(super) fn note_answered_exit(
+        &mut self,
+        name: &str,
+        source: &'static str,
+        payload: &[u8],
+    ) {
+        let told = match source {
+            "Wait" => api::WaitResponse::parse_from_bytes(payload)
+                .map(|it| asks::exit(it.exit_status, it.exited_at.as_ref())),
+            "Delete" => api::DeleteResponse::parse_from_bytes(payload)
+                .map(|it| asks::exit(it.exit_status, it.exited_at.as_ref())),
+            _ => api::StateResponse::parse_from_bytes(payload).map(|it| {
+                let exit = asks::exit(it.exit_status, it.exited_at.as_ref());
+                let is_stopped = it.status.enum_value() == Ok(api::Status::STOPPED);
+                if is_stopped != exit.is_some() {
+                    let wrong = format!("State of {name}: {:?} with {exit:?}", it.status);
+                    self.told.wrong.push(wrong);
+                }
+                exit
+            }),
+        };
+        match told {
+            Ok(Some(exit)) => self.note_exit(name, source, exit),
+            Ok(None) => {
+                let topic = "/tasks/exit";
+                let was_told =
+                    self.told.events.iter().any(|it| it.topic == topic && it.name == name);
+                if was_told && source != "State" {
+                    self.told.wrong.push(format!("{source} of {name}: no end, though one was told"));
+                }
+            }
+            Err(error) => self.told.wrong.push(format!("{source} of {name}: {error}")),
+        }
+    }
+
+    /// What the shims have open, and whom they have for children. Of the sockets only as many as
+    /// there are connections are expected, so they do not count here.
+    pub(super) fn take_census(&mut self, host: &mut SimHost<'_>) {
+        // All that is under way comes to its end before time goes on.
+        for _ in 0..5 {
+            self.turn(host, Some(LOOK_AGAIN));
+        }
+        let shims = shims(host);
+        let kernel = host.kernel.borrow();
+        let mut found = Vec::new();
+        for pid in &shims {
+            let descriptors = kernel.view(pid.0).descriptors.into_iter();
+            let names = descriptors.map(|(_, name)| name.to_string_lossy().into_owned());
+            found.extend(names.filter(|name| !name.starts_with("socket:")));
+            let children = kernel.processes.iter().filter(|(_, it)| it.parent == pid.0);
+            found.extend(children.map(|(child, it)| format!("child {child} {}", it.name)));
+        }
+        drop(kernel);
+        found.sort();
+        match &self.census {
+            None => self.census = Some(found),
+            Some(before) if *before != found => {
+                self.told.wrong.push(format!("the shim has open {found:?}, before {before:?}"));
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// Waits until no server runs any more, and takes what they have sent.
+    pub(super) fn see_shims_off(&mut self, host: &mut SimHost<'_>) {
+        let limit = host.now() + LONGEST_STAY;
+        while !shims(host).is_empty() {
+            if host.now() > limit {
+                self.told.wrong.push("a server goes on after all was deleted".to_owned());
+                break;
+            }
+            self.turn(host, Some(LOOK_AGAIN));
+        }
+        for _ in 0..5 {
+            self.turn(host, Some(LOOK_AGAIN));
+        }
+    }
+
+    pub(super) fn finish(mut self, host: &mut SimHost<'_>) -> Told {
+        self.told.end = host.now();
+        for thread in &mut self.threads {
+            for open in &thread.open {
+                self.told.wrong.push(format!("{:?} was never answered", open.ask));
+            }
+            if let Some(client) = thread.client.take() {
+                client.close(host);
+            }
+        }
+        if let Some(receiver) = self.receiver.take() {
+            receiver.close(host);
+        }
+        for (name, mut streams) in std::mem::take(&mut self.streams) {
+            if !streams.has_ended() {
+                self.told.unended.push(name.to_owned());
+            }
+            streams.close(host);
+            let outputs = streams.outputs.map(|output| output.bytes);
+            self.told.outputs.insert(name.to_owned(), outputs);
+        }
+        close_all(host, std::mem::take(&mut self.logs));
+        for directory in [Path::new(SOCKETS), &socket_dir()] {
+            match host.list(directory) {
+                Ok(names) if names.is_empty() => {}
+                Err(Errno::ENOENT) => {}
+                other => {
+                    self.told.wrong.push(format!("left in {}: {other:?}", directory.display()));
+                }
+            }
+        }
+        self.look_for_files(host);
+        self.told
+    }
+
+    /// In the bundles nothing is to be left that was only of use meanwhile.
+    fn look_for_files(&mut self, host: &mut SimHost<'_>) {
+        const LASTING: [&str; 9] = [
+            "config.json", "fake-runc.json", "log", "address", "s", "options.json", "runtime",
+            "init.pid", "log.json",
+        ];
+        for process in &self.flow.plan.processes {
+            if !exec_of(process.name).is_empty() {
+                continue;
+            }
+            let bundle = Path::new(super::WORK).join("bundles").join(process.name);
+            for name in host.list(&bundle).unwrap_or_default() {
+                let name = name.to_string_lossy();
+                if !LASTING.contains(&&*name) && name != "exit.json" && !self.flow.shim_is_killed {
+                    self.told.wrong.push(format!("{name} is left in the bundle {}", process.name));
+                }
+            }
+        }
+        let runtime = Path::new(super::WORK).join("runc").join(super::super::NAMESPACE);
+        for name in host.list(&runtime).unwrap_or_default() {
+            self.told.wrong.push(format!("the runtime still has {name:?}"));
+        }
+    }
+}

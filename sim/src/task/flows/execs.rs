@@ -1,0 +1,182 @@
+//! Further processes in a container.
+
+use wavetank::ttrpc::Code;
+
+use super::super::plan::{Answer, Ask, Name, Step, Until, done, refused};
+use super::{Flow, birth, burial, flow_of, process, steps};
+
+pub(super) fn flows() -> Vec<Flow> {
+    vec![one(), twice(), storm("task/exec-storm"), init_dies("task/exec-and-init"), unstarted()]
+}
+
+/// An exec's whole life.
+fn life(name: Name) -> Vec<Step> {
+    vec![
+        Step::Ask(Ask::Exec(name), done()),
+        Step::Ask(Ask::Start(name), done()),
+        Step::Until(Until::Ended(name)),
+        Step::Until(Until::Eof(name)),
+        Step::Ask(Ask::State(name), done()),
+        Step::Ask(Ask::Delete(name), done()),
+    ]
+}
+
+fn one() -> Flow {
+    let kill = [Step::Ask(Ask::Kill("c1", 9), done())];
+    flow_of(
+        "task/exec",
+        vec![
+            process("c1", &["sleep-ms", "1000000"], &[137], ""),
+            process("c1/e1", &["print", "second", "exit", "9"], &[9], "second"),
+        ],
+        vec![steps(&[&birth("c1"), &life("c1/e1"), &kill, &burial("c1")])],
+    )
+}
+
+/// A name that is taken, and then free again.
+fn twice() -> Flow {
+    let taken = [
+        Step::Ask(Ask::Exec("c1/e1"), done()),
+        Step::Ask(Ask::Exec("c1/e1"), refused(Code::AlreadyExists, "id e1")),
+        Step::Ask(Ask::Kill("c1/e1", 9), refused(Code::FailedPrecondition, "not created")),
+        Step::Ask(Ask::Delete("c1/e1"), done()),
+        Step::Ask(Ask::Start("c1/e1"), refused(Code::NotFound, "process does not exist e1")),
+        Step::Ask(Ask::Exec("c1/e2"), done()),
+        Step::Ask(Ask::Start("c1/e2"), done()),
+        Step::Ask(
+            Ask::Start("c1/e2"),
+            refused(Code::Unknown, "cannot start a running process")
+                .or(Code::Unknown, "cannot start a stopped process"),
+        ),
+        Step::Ask(
+            Ask::Delete("c1/e2"),
+            done().or(Code::Unknown, "cannot delete a running process"),
+        ),
+        Step::Ask(Ask::Kill("c1", 9), done()),
+        Step::Until(Until::Ended("c1/e2")),
+    ];
+    let mut flow = flow_of(
+        "task/exec-names",
+        vec![
+            process("c1", &["sleep-ms", "1000000"], &[137], ""),
+            process("c1/e1", &[], &[], ""),
+            process("c1/e2", &["exit", "1"], &[1], ""),
+        ],
+        vec![steps(&[&birth("c1"), &taken, &burial("c1")])],
+    );
+    // The second of the same name is never opened by a shim, and the first neither.
+    flow.plan.processes[1].is_never_opened = true;
+    flow
+}
+
+/// What may come of starting an exec whose init may be dying.
+fn started() -> Answer {
+    done()
+        .or(Code::FailedPrecondition, "container c1 init process is not running")
+        .or(Code::Unknown, "OCI runtime exec failed")
+        .or(Code::NotFound, "container not created")
+}
+
+fn exec_of_the_dying(name: Name) -> Vec<Step> {
+    let gone = |answer: Answer| answer.or(Code::NotFound, "container not created");
+    let exec = gone(done()).or(Code::Unknown, "cannot exec in a stopped state");
+    let no_exec = |answer: Answer| gone(answer).or(Code::NotFound, "process does not exist");
+    let kill = no_exec(done())
+        .or(Code::NotFound, "process already finished")
+        .or(Code::FailedPrecondition, "process not created");
+    vec![
+        Step::Until(Until::Marked("started")),
+        Step::Ask(Ask::Exec(name), exec),
+        Step::Ask(Ask::Start(name), no_exec(started())),
+        Step::Ask(Ask::State(name), no_exec(done())),
+        Step::Ask(Ask::Kill(name, 15), kill),
+        Step::Ask(
+            Ask::Delete(name),
+            no_exec(done()).or(Code::Unknown, "cannot delete a running process"),
+        ),
+        Step::Mark(name),
+    ]
+}
+
+/// Execs that start and end in any order, while their init dies of a signal.
+fn storm(name: &'static str) -> Flow {
+    let dying = [
+        Step::Mark("started"),
+        Step::Ask(Ask::Kill("c1", 9), done()),
+        Step::Until(Until::Ended("c1")),
+        Step::Until(Until::Marked("c1/e1")),
+        Step::Until(Until::Marked("c1/e2")),
+        Step::Until(Until::Marked("c1/e3")),
+    ];
+    let exec = |name, words: &[&'static str], ends: &[u32]| {
+        let mut process = process(name, words, ends, "x");
+        (process.may_be_cut, process.may_vanish) = (true, true);
+        process
+    };
+    flow_of(
+        name,
+        vec![
+            process("c1", &["sleep-ms", "1000000"], &[137], ""),
+            exec("c1/e1", &["print", "x", "sleep-ms", "1000000"], &[137, 143]),
+            exec("c1/e2", &["print", "x", "exit", "2"], &[2, 137, 143]),
+            exec("c1/e3", &["print", "x", "sleep-ms", "3", "exit", "3"], &[3, 137, 143]),
+        ],
+        vec![
+            steps(&[&birth("c1"), &dying, &burial("c1")]),
+            exec_of_the_dying("c1/e1"),
+            exec_of_the_dying("c1/e2"),
+            exec_of_the_dying("c1/e3"),
+        ],
+    )
+}
+
+/// An exec that is being started while its init ends by itself, and that would never end.
+fn init_dies(name: &'static str) -> Flow {
+    let mut flow = flow_of(
+        name,
+        vec![
+            process("c1", &["exit", "6"], &[6], ""),
+            process("c1/e1", &["print", "x", "sleep-ms", "1000000"], &[137], "x"),
+        ],
+        vec![
+            steps(&[
+                &birth("c1"),
+                &[Step::Mark("started"), Step::Until(Until::Marked("tried"))],
+                &burial("c1"),
+            ]),
+            vec![
+                Step::Until(Until::Marked("started")),
+                Step::Ask(
+                    Ask::Exec("c1/e1"),
+                    done().or(Code::Unknown, "cannot exec in a stopped state"),
+                ),
+                Step::Ask(
+                    Ask::Start("c1/e1"),
+                    started().or(Code::NotFound, "process does not exist e1"),
+                ),
+                Step::Mark("tried"),
+            ],
+        ],
+    );
+    (flow.plan.processes[1].may_be_cut, flow.plan.processes[1].may_vanish) = (true, true);
+    flow
+}
+
+/// An exec that is only announced goes with its container.
+fn unstarted() -> Flow {
+    let announced = [
+        Step::Ask(Ask::Exec("c1/e1"), done()),
+        Step::Ask(Ask::State("c1/e1"), done()),
+        Step::Ask(Ask::Kill("c1", 9), done()),
+    ];
+    let mut flow = flow_of(
+        "task/exec-unstarted",
+        vec![
+            process("c1", &["sleep-ms", "1000000"], &[137], ""),
+            process("c1/e1", &[], &[], ""),
+        ],
+        vec![steps(&[&birth("c1"), &announced, &burial("c1")])],
+    );
+    flow.plan.processes[1].is_never_opened = true;
+    flow
+}

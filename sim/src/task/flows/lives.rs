@@ -1,0 +1,270 @@
+//! Containers' lives: from create to delete, and what daemons ask meanwhile.
+
+use serde_json::json;
+use wavetank::ttrpc::Code;
+
+use super::super::plan::{Ask, Step, Until, done, refused};
+use super::{Flow, birth, burial, flow_of, process, steps};
+
+pub(super) fn flows() -> Vec<Flow> {
+    vec![
+        flow_of(
+            "task/hello",
+            vec![process("c1", &["print", "hello", "exit", "7"], &[7], "hello")],
+            vec![steps(&[&birth("c1"), &burial("c1")])],
+        ),
+        flow_of(
+            "task/questions",
+            vec![process("c1", &["print", "x", "wait-signal", "15", "exit", "3"], &[3], "x15")],
+            vec![
+                steps(&[
+                    &birth("c1"),
+                    &[
+                        Step::Ask(Ask::Update("c1"), done()),
+                        Step::Until(Until::Output("c1", 1)),
+                        Step::Until(Until::Marked("asked")),
+                        // It may not have come to waiting for the signal.
+                        Step::Until(Until::Passed(1)),
+                        Step::Ask(Ask::Kill("c1", 15), done()),
+                    ],
+                    &burial("c1"),
+                ]),
+                vec![
+                    Step::Ask(Ask::State("c1"), done().or(Code::NotFound, "container not created")),
+                    Step::Ask(Ask::Pids("c1"), done().or(Code::NotFound, "container not created")),
+                    Step::Ask(Ask::Stats("c1"), done().or(Code::NotFound, "not ")),
+                    Step::Ask(Ask::Shutdown("c1"), done()),
+                    Step::Mark("asked"),
+                ],
+            ],
+        ),
+        flow_of(
+            "task/slow-start",
+            vec![process("c1", &["exit", "5"], &[5], "")],
+            vec![steps(&[&birth("c1"), &burial("c1")])],
+        )
+        .script(json!({ "start": { "after": { "delay_ms": 30 } } })),
+        flow_of(
+            "task/slow-create",
+            vec![process("c1", &["exit", "5"], &[5], "")],
+            vec![
+                steps(&[&birth("c1"), &[Step::Until(Until::Marked("asked"))], &burial("c1")]),
+                vec![
+                    Step::Ask(Ask::State("c1"), done().or(Code::NotFound, "container not created")),
+                    Step::Ask(
+                        Ask::Start("c1"),
+                        done()
+                            .or(Code::NotFound, "container not created")
+                            .or(Code::Unknown, "cannot start a "),
+                    ),
+                    Step::Ask(
+                        Ask::Delete("c1"),
+                        refused(Code::NotFound, "container not created")
+                            .or(Code::Unknown, "cannot delete a running process"),
+                    ),
+                    Step::Mark("asked"),
+                ],
+            ],
+        )
+        .script(json!({ "create": { "after": { "delay_ms": 30 } } })),
+        killed_before_start(),
+        kill_and_delete(),
+        pause(),
+        exit_while_paused(),
+        pause_and_exit(),
+        pod(),
+        out_of_memory(),
+    ]
+}
+
+fn killed_before_start() -> Flow {
+    let start = done()
+        .or(Code::Unknown, "OCI runtime start failed")
+        .or(Code::Unknown, "cannot start a stopped process");
+    flow_of(
+        "task/killed-before-start",
+        vec![process("c1", &["sleep-ms", "1000000"], &[137], "")],
+        vec![
+            steps(&[
+                &[
+                    Step::Launch("c1"),
+                    Step::Census,
+                    Step::Ask(Ask::Create("c1"), done()),
+                    Step::Mark("created"),
+                    Step::Ask(Ask::Start("c1"), start),
+                ],
+                &burial("c1"),
+            ]),
+            vec![
+                Step::Until(Until::Marked("created")),
+                Step::Ask(Ask::Kill("c1", 9), done()),
+            ],
+        ],
+    )
+    .change("c1", |it| it.may_vanish = true)
+}
+
+fn kill_and_delete() -> Flow {
+    let gone = || done().or(Code::NotFound, "process already finished");
+    let late = || gone().or(Code::NotFound, "container not created");
+    flow_of(
+        "task/kill-and-delete",
+        vec![process("c1", &["sleep-ms", "1000000"], &[137, 143], "")],
+        vec![
+            steps(&[
+                &birth("c1"),
+                &[
+                    Step::Mark("started"),
+                    Step::Ask(Ask::Kill("c1", 9), gone()),
+                    Step::Until(Until::Ended("c1")),
+                    Step::Ask(Ask::Delete("c1"), done().or(Code::NotFound, "not created")),
+                    Step::Until(Until::Marked("killed")),
+                    Step::Until(Until::Marked("deleted")),
+                    Step::Until(Until::Eof("c1")),
+                    Step::Census,
+                    Step::CleanUp("c1"),
+                    Step::Ask(Ask::Shutdown("c1"), done()),
+                ],
+            ]),
+            vec![
+                Step::Until(Until::Marked("started")),
+                Step::Ask(Ask::Kill("c1", 15), late()),
+                Step::Ask(Ask::KillAll("c1", 9), late().or(Code::NotFound, "no such container")),
+                Step::Mark("killed"),
+            ],
+            vec![
+                Step::Until(Until::Marked("started")),
+                Step::Ask(
+                    Ask::Delete("c1"),
+                    done()
+                        .or(Code::Unknown, "cannot delete a running process")
+                        .or(Code::NotFound, "container not created"),
+                ),
+                Step::Mark("deleted"),
+            ],
+        ],
+    )
+}
+
+fn pause() -> Flow {
+    let first = [
+        Step::Until(Until::Output("c1", 1)),
+        Step::Ask(Ask::Pause("c1"), done()),
+        Step::Ask(Ask::Pause("c1"), refused(Code::Unknown, "cannot pause a paused container")),
+        Step::Ask(Ask::Delete("c1"), refused(Code::Unknown, "cannot delete a paused process")),
+        Step::Ask(Ask::Start("c1"), refused(Code::Unknown, "cannot start a paused process")),
+        Step::Ask(Ask::State("c1"), done()),
+        Step::Ask(Ask::Resume("c1"), done()),
+        Step::Ask(Ask::Resume("c1"), refused(Code::Unknown, "cannot resume a running process")),
+        Step::EndInput("c1"),
+        Step::Ask(Ask::CloseIo("c1"), done()),
+    ];
+    flow_of(
+        "task/pause",
+        vec![process("c1", &["print", "x", "read-all", "exit", "2"], &[2], "x0")],
+        vec![steps(&[&birth("c1"), &first, &burial("c1")])],
+    )
+}
+
+fn exit_while_paused() -> Flow {
+    let killed = [
+        Step::Ask(Ask::Pause("c1"), done()),
+        Step::Ask(Ask::Kill("c1", 9), done()),
+    ];
+    flow_of(
+        "task/killed-while-paused",
+        vec![process("c1", &["sleep-ms", "1000000"], &[137], "")],
+        vec![steps(&[&birth("c1"), &killed, &burial("c1")])],
+    )
+    // Resuming what is dead fails, which is told.
+    .complaining()
+}
+
+/// Pausing and resuming, while the process may end at any moment.
+fn pause_and_exit() -> Flow {
+    let stopped = "a stopped container";
+    let pause = || {
+        done()
+            .or(Code::Unknown, "OCI runtime pause failed")
+            .or(Code::Unknown, stopped)
+            .or(Code::NotFound, "container not created")
+    };
+    let resume = || {
+        done()
+            .or(Code::Unknown, "OCI runtime resume failed")
+            .or(Code::Unknown, "cannot resume a running process")
+            .or(Code::Unknown, stopped)
+            .or(Code::NotFound, "container not created")
+    };
+    flow_of(
+        "task/pause-and-exit",
+        vec![process("c1", &["sleep-ms", "15", "exit", "4"], &[4], "")],
+        vec![
+            steps(&[
+                &birth("c1"),
+                &[Step::Mark("started"), Step::Until(Until::Marked("resumed"))],
+                &burial("c1"),
+            ]),
+            vec![
+                Step::Until(Until::Marked("started")),
+                Step::Ask(Ask::Pause("c1"), pause()),
+                Step::Ask(Ask::State("c1"), done()),
+                Step::Ask(Ask::Resume("c1"), resume()),
+                Step::Ask(Ask::Pause("c1"), pause()),
+                Step::Ask(Ask::Resume("c1"), resume()),
+                Step::Mark("resumed"),
+            ],
+        ],
+    )
+    .complaining()
+}
+
+/// Two containers share a shim; whoever is done first asks it to go, in vain.
+fn pod() -> Flow {
+    let one = |name, mark| {
+        steps(&[
+            &[
+                Step::Launch(name),
+                Step::Mark(mark),
+                Step::Until(Until::Marked("one")),
+                Step::Until(Until::Marked("two")),
+                Step::Ask(Ask::Create(name), done()),
+                Step::Ask(Ask::Start(name), done()),
+                Step::Until(Until::Ended(name)),
+                Step::Until(Until::Eof(name)),
+                Step::Ask(Ask::Delete(name), done()),
+                Step::CleanUp(name),
+            ],
+        ])
+    };
+    let end = |name, other| {
+        vec![Step::Until(Until::Told("/tasks/delete", other)), Step::Ask(Ask::Shutdown(name), done())]
+    };
+    let mut flow = flow_of(
+        "task/pod",
+        vec![
+            process("c1", &["print", "one", "exit", "1"], &[1], "one"),
+            process("c2", &["print", "two", "exit", "2"], &[2], "two"),
+        ],
+        vec![
+            steps(&[&one("c1", "one"), &end("c1", "c2")]),
+            steps(&[&one("c2", "two"), &[Step::Ask(Ask::Shutdown("c2"), done())]]),
+        ],
+    );
+    flow.plan.group = "pod";
+    flow
+}
+
+fn out_of_memory() -> Flow {
+    let killed = [
+        Step::RunOutOfMemory(1),
+        Step::Ask(Ask::Kill("c1", 9), done()),
+        Step::Until(Until::Told("/tasks/exit", "c1")),
+        Step::Until(Until::Told("/tasks/oom", "c1")),
+    ];
+    flow_of(
+        "task/out-of-memory",
+        vec![process("c1", &["sleep-ms", "1000000"], &[137], "")],
+        vec![steps(&[&birth("c1"), &killed, &burial("c1")])],
+    )
+}

@@ -1,0 +1,120 @@
+//! The runtime v2 door in the simulated kernel: the real shim with its server, the real fake-runc by
+//! the name of runc, and a daemon to play against them.
+
+mod asks;
+mod daemon;
+mod flows;
+mod launch;
+mod oracles;
+mod plan;
+mod streams;
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use serde_json::json;
+
+pub use flows::{Flow, flow, flows};
+pub use plan::{Answer, Ask, Event, Exit, Name, Plan, Process, Step, Told, Until};
+
+use crate::guests::guest;
+use crate::run::Run;
+use crate::{Choose, Config, World};
+use plan::container_of;
+
+/// Where everything of a run is, the programs excepted.
+const WORK: &str = "/w";
+/// The daemon's namespace.
+const NAMESPACE: &str = "ns";
+/// The shim's program.
+const SHIM: &str = "containerd-shim-wavetank-v2";
+/// The cgroup that all of a run's processes are in.
+const CGROUP: &str = "/run";
+const CGROUP_DIR: &str = "/sys/fs/cgroup/run";
+/// Where sockets are if the daemon does not say where.
+const SOCKETS: &str = "/run/containerd/s";
+
+/// Runs a flow once, every choice made by `chooser`.
+pub fn run(flow: &Flow, chooser: &mut dyn Choose, keep_trace: bool) -> Run {
+    let config = Config { trace: keep_trace, ..flow.config.clone() };
+    let mut world = World::new(config);
+    let told = Rc::new(RefCell::new(Told::default()));
+    furnish(&mut world, flow, &told);
+    let before = world.paths();
+    let failure = match world.start("/bin/actor", &["actor"]) {
+        Ok(pid) => {
+            world.set_cgroup(pid, CGROUP);
+            let outcome = world.run(chooser);
+            oracles::verdict(&world, flow, &outcome, &told.borrow(), &before)
+        }
+        Err(error) => Some(format!("the actor could not be started: {error:?}")),
+    };
+    Run { failure, hash: world.hash(), steps: world.steps(), trace: world.trace() }
+}
+
+fn furnish(world: &mut World, flow: &Flow, told: &Rc<RefCell<Told>>) {
+    world
+        .add_dir("/tmp")
+        .add_dir(SOCKETS)
+        .add_dir(Path::new(WORK).join("io"))
+        .add_file("/sys/fs/cgroup/cgroup.controllers", "memory pids\n")
+        .add_file(Path::new(CGROUP_DIR).join("memory.events"), memory_events(0))
+        .add_program(format!("/bin/{SHIM}"), |host, argv| wavetank::task::main(host, argv))
+        .add_program("/bin/runc", |host, argv| fake_runc::main(host, argv))
+        .add_program("/bin/guest", |host, argv| guest(host, argv));
+    for process in flow.plan.processes.iter().filter(|it| container_of(it.name) == it.name) {
+        let bundle = Path::new(WORK).join("bundles").join(process.name);
+        world
+            .add_file(bundle.join("config.json"), config(&flow.plan, process))
+            .add_file(bundle.join("fake-runc.json"), script(&flow.script))
+            .add_fifo(bundle.join("log"));
+    }
+    for fault in &flow.faults {
+        world.add_fault(fault.clone());
+    }
+    let (flow, told) = (flow.clone(), Rc::clone(told));
+    world.add_program("/bin/actor", move |host, _| {
+        *told.borrow_mut() = daemon::play(host, &flow);
+        i32::from(wavetank::files::remove_all(host, Path::new(WORK)).is_err())
+    });
+}
+
+/// The runtime's script: processes run the guest's words.
+fn script(wishes: &serde_json::Value) -> String {
+    let mut script = json!({
+        "container": { "process_args": true }, "exec": { "process_args": true },
+    });
+    if let (Some(script), Some(wishes)) = (script.as_object_mut(), wishes.as_object()) {
+        script.extend(wishes.clone());
+    }
+    script.to_string()
+}
+
+/// What the kernel says of a cgroup that was out of memory so many times.
+fn memory_events(kills: u32) -> String {
+    format!("low 0\nhigh 0\nmax 0\noom {kills}\noom_kill {kills}\noom_group_kill 0\n")
+}
+
+fn config(plan: &Plan, init: &Process) -> String {
+    let mut namespaces = vec![json!({ "type": "mount" })];
+    if plan.private_pids {
+        namespaces.push(json!({ "type": "pid" }));
+    }
+    let mut config = json!({
+        "ociVersion": "1.0.2",
+        "process": {
+            "terminal": init.terminal, "cwd": "/", "args": asks::argv(&init.words),
+        },
+        "linux": { "namespaces": namespaces },
+    });
+    if !plan.group.is_empty() {
+        config["annotations"] = json!({ "io.kubernetes.cri.sandbox-id": plan.group });
+    }
+    config.to_string()
+}
+
+/// The files that are to be there at the end: those from the start that are not of the run.
+fn lasting(before: &[PathBuf]) -> Vec<PathBuf> {
+    before.iter().filter(|path| !path.starts_with(WORK)).cloned().collect()
+}

@@ -1,0 +1,241 @@
+//! What a daemon and its clients are to do, and what they have seen.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use wavetank::host::WindowSize;
+use wavetank::ttrpc::Code;
+
+/// Names a process: `c1` is the first of the container of that name, `c1/e1` an exec in it.
+pub type Name = &'static str;
+
+/// The container of a process.
+#[must_use]
+pub(super) fn container_of(name: &str) -> &str {
+    name.split_once('/').map_or(name, |(container, _)| container)
+}
+
+/// The exec's id; empty for a container's first process.
+#[must_use]
+pub(super) fn exec_of(name: &str) -> &str {
+    name.split_once('/').map_or("", |(_, exec)| exec)
+}
+
+/// What the daemon is to do. Its threads run at the same time, each one step after the other.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// The processes, and what their clients do.
+    pub processes: Vec<Process>,
+    /// Who shares a shim; empty: every container has its own.
+    pub group: &'static str,
+    /// The containers have pid namespaces, so the kernel ends what an init leaves.
+    pub private_pids: bool,
+    /// The threads, each with a connection of its own.
+    pub threads: Vec<Vec<Step>>,
+}
+
+/// A process, and what its client does.
+#[derive(Clone, Debug, Default)]
+pub struct Process {
+    /// Which.
+    pub name: Name,
+    /// The guest's words.
+    pub words: Vec<&'static str>,
+    /// It has a terminal.
+    pub terminal: bool,
+    /// What the client writes.
+    pub input: Vec<u8>,
+    /// With what it may end, as containerd counts; none if it never runs.
+    pub ends: Vec<u32>,
+    /// All its output.
+    pub stdout: Vec<u8>,
+    /// All its other output.
+    pub stderr: Vec<u8>,
+    /// Its output may be cut off, since it may be killed while it writes.
+    pub may_be_cut: bool,
+    /// It may end before it is told of as started: when its start fails then, nobody hears of it.
+    pub may_vanish: bool,
+    /// No shim need open its fifos, so that there may be no end to read.
+    pub is_never_opened: bool,
+    /// The client reads nothing before this mark.
+    pub reads_from: Option<&'static str>,
+    /// The client goes after so many bytes of output, and comes back.
+    pub leaves_after: Option<usize>,
+}
+
+/// One step of a thread.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// Has a shim started for a container, or finds the one that it shares.
+    Launch(Name),
+    /// Calls, and waits for the answer.
+    Ask(Ask, Answer),
+    /// Calls, and goes on.
+    Begin(Ask, Answer),
+    /// Waits.
+    Until(Until),
+    /// Sets a mark that others wait for.
+    Mark(&'static str),
+    /// The client closes the input as soon as all is written.
+    EndInput(Name),
+    /// This thread's connection is dropped; the next call makes another.
+    HangUp,
+    /// The daemon is gone: connections, socket, and the ends of all fifos.
+    Die,
+    /// The daemon is back.
+    Return,
+    /// From now on the daemon takes no event (`true`), or takes them again.
+    RefuseEvents(bool),
+    /// The kernel kills for want of memory: so many have been, says the cgroup.
+    RunOutOfMemory(u32),
+    /// What the shim has open must be what it had open at the first census.
+    Census,
+    /// Runs the shim's `delete`, as daemons do after every container.
+    CleanUp(Name),
+    /// Kills the server itself, as the kernel may.
+    KillShim,
+}
+
+/// What a thread waits for.
+#[derive(Clone, Copy, Debug)]
+pub enum Until {
+    /// The `Wait` for this process is answered.
+    Ended(Name),
+    /// An event about this process has come, as `/tasks/exit`.
+    Told(&'static str, Name),
+    /// So many bytes of output have come.
+    Output(Name, usize),
+    /// All output has come.
+    Eof(Name),
+    /// A mark is set.
+    Marked(&'static str),
+    /// Milliseconds are over.
+    Passed(u64),
+}
+
+/// A call of the Task service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are those of the service")]
+pub enum Ask {
+    Create(Name),
+    Start(Name),
+    Exec(Name),
+    Wait(Name),
+    State(Name),
+    Kill(Name, u32),
+    KillAll(Name, u32),
+    Delete(Name),
+    Pause(Name),
+    Resume(Name),
+    CloseIo(Name),
+    Resize(Name, WindowSize),
+    Pids(Name),
+    Connect(Name),
+    Stats(Name),
+    Update(Name),
+    Shutdown(Name),
+    /// A method of this name, with these bytes for a message.
+    Odd(Name, &'static str, &'static [u8]),
+}
+
+impl Ask {
+    /// Which process it is about.
+    #[must_use]
+    pub fn name(&self) -> Name {
+        match *self {
+            Ask::Create(name)
+            | Ask::Start(name)
+            | Ask::Exec(name)
+            | Ask::Wait(name)
+            | Ask::State(name)
+            | Ask::Kill(name, _)
+            | Ask::KillAll(name, _)
+            | Ask::Delete(name)
+            | Ask::Pause(name)
+            | Ask::Resume(name)
+            | Ask::CloseIo(name)
+            | Ask::Resize(name, _)
+            | Ask::Pids(name)
+            | Ask::Connect(name)
+            | Ask::Stats(name)
+            | Ask::Update(name)
+            | Ask::Shutdown(name)
+            | Ask::Odd(name, ..) => name,
+        }
+    }
+}
+
+/// What may come of a call.
+#[derive(Clone, Debug, Default)]
+pub struct Answer {
+    /// It may be done.
+    pub may_be_done: bool,
+    /// Or refused with one of these, the text being part of the message.
+    pub refusals: Vec<(Code, &'static str)>,
+}
+
+/// It is done, and nothing else.
+#[must_use]
+pub(super) fn done() -> Answer {
+    Answer { may_be_done: true, refusals: Vec::new() }
+}
+
+/// It is refused.
+#[must_use]
+pub(super) fn refused(code: Code, text: &'static str) -> Answer {
+    Answer { may_be_done: false, refusals: vec![(code, text)] }
+}
+
+impl Answer {
+    /// Or it is refused so.
+    #[must_use]
+    pub fn or(mut self, code: Code, text: &'static str) -> Answer {
+        self.refusals.push((code, text));
+        self
+    }
+}
+
+/// An event, as far as it matters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// As `/tasks/exit`.
+    pub topic: String,
+    /// Which process, as [`Name`].
+    pub name: String,
+    /// Its pid; 0 if the event has none.
+    pub pid: u32,
+    /// How it ended, for an exit and a deletion.
+    pub exit: Option<Exit>,
+}
+
+/// How a process ended, as somebody was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// 128 and the signal, or the code.
+    pub status: u32,
+    /// Seconds and nanoseconds.
+    pub at: (i64, i32),
+}
+
+/// What the daemon and its clients have seen.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    /// Events, in their order.
+    pub events: Vec<Event>,
+    /// Who said what of the end of which process.
+    pub exits: BTreeMap<String, Vec<(&'static str, Exit)>>,
+    /// Pids, as `Create` and `Start` gave them.
+    pub pids: BTreeMap<String, u32>,
+    /// The processes whose `Start` was answered well.
+    pub started: Vec<String>,
+    /// What the processes wrote: to stdout and to stderr.
+    pub outputs: BTreeMap<String, [Vec<u8>; 2]>,
+    /// Whether all output came to its end.
+    pub unended: Vec<String>,
+    /// What must not be, found at once.
+    pub wrong: Vec<String>,
+    /// The shims' logs.
+    pub log: String,
+    /// When all was over.
+    pub end: Duration,
+}

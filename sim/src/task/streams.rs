@@ -1,0 +1,180 @@
+//! The client's ends of a process's fifos.
+
+use std::path::{Path, PathBuf};
+
+use wavetank::host::{Errno, Fd, Host, OpenFlags, PollFd, Ready, close_all};
+
+use super::WORK;
+use super::plan::Process;
+
+/// The fifos of one process as its client has them.
+pub(super) struct Streams {
+    stdin: PathBuf,
+    input: Input,
+    unwritten: Vec<u8>,
+    ends_input: bool,
+    pub(super) outputs: [Output; 2],
+    leaves_after: Option<usize>,
+    pub(super) may_read: bool,
+}
+
+enum Input {
+    /// Nobody reads yet, so that it cannot be opened for writing.
+    Waiting,
+    Open(Fd),
+    Closed,
+}
+
+/// A reader of one of the output fifos.
+pub(super) struct Output {
+    path: PathBuf,
+    fd: Option<Fd>,
+    pub(super) bytes: Vec<u8>,
+    pub(super) ended: bool,
+}
+
+/// Where a fifo of a process is.
+pub(super) fn path(process: &str, stream: &str) -> PathBuf {
+    Path::new(WORK).join("io").join(format!("{}-{stream}", process.replace('/', "-")))
+}
+
+impl Streams {
+    pub(super) fn make<H: Host>(host: &mut H, process: &Process) -> Result<Streams, Errno> {
+        for stream in ["stdin", "stdout", "stderr"] {
+            host.mkfifo(&path(process.name, stream), 0o700)?;
+        }
+        let output = |stream| Output {
+            path: path(process.name, stream),
+            fd: None,
+            bytes: Vec::new(),
+            ended: false,
+        };
+        Ok(Streams {
+            stdin: path(process.name, "stdin"),
+            input: Input::Closed,
+            unwritten: process.input.clone(),
+            ends_input: false,
+            outputs: [output("stdout"), output("stderr")],
+            leaves_after: process.leaves_after,
+            may_read: process.reads_from.is_none(),
+        })
+    }
+
+    /// What a client does before it asks for the process.
+    pub(super) fn open<H: Host>(&mut self, host: &mut H, terminal: bool) {
+        let used = if terminal { 1 } else { 2 };
+        for output in self.outputs.iter_mut().take(used).filter(|output| !output.ended) {
+            if output.fd.is_none() {
+                output.open(host);
+            }
+        }
+        if matches!(self.input, Input::Closed) && !(self.ends_input && self.unwritten.is_empty()) {
+            self.input = Input::Waiting;
+        }
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.outputs.iter().all(|output| output.fd.is_none())
+    }
+
+    pub(super) fn end_input(&mut self) {
+        self.ends_input = true;
+    }
+
+    pub(super) fn ask(&self, questions: &mut Vec<PollFd>) {
+        if self.may_read {
+            let outputs = self.outputs.iter().filter_map(|output| output.fd);
+            questions.extend(outputs.map(|fd| PollFd::new(fd, Ready::READ)));
+        }
+        if let Input::Open(fd) = self.input
+            && !self.unwritten.is_empty()
+        {
+            questions.push(PollFd::new(fd, Ready::WRITE));
+        }
+    }
+
+    /// Whether something must be looked at again that no descriptor tells of.
+    pub(super) fn must_look_again(&self) -> bool {
+        match self.input {
+            Input::Waiting => true,
+            Input::Open(_) => self.ends_input && self.unwritten.is_empty(),
+            Input::Closed => false,
+        }
+    }
+
+    pub(super) fn turn<H: Host>(&mut self, host: &mut H, answers: &[PollFd]) {
+        let is_ready = |fd: Fd| {
+            answers.iter().any(|answer| answer.fd == fd && !answer.ready.is_empty())
+        };
+        if matches!(self.input, Input::Waiting) {
+            let flags = OpenFlags::WRITE | OpenFlags::NONBLOCK;
+            if let Ok(fd) = host.open(&self.stdin, flags, 0) {
+                self.input = Input::Open(fd);
+            }
+        }
+        if let Input::Open(fd) = self.input {
+            if !self.unwritten.is_empty() && is_ready(fd) {
+                match host.write(fd, &self.unwritten) {
+                    Ok(count) => drop(self.unwritten.drain(..count)),
+                    Err(Errno::EAGAIN | Errno::EINTR) => {}
+                    // Whoever reads no more wants no more.
+                    Err(_) => self.unwritten.clear(),
+                }
+            }
+            if self.ends_input && self.unwritten.is_empty() {
+                close_all(host, [fd]);
+                self.input = Input::Closed;
+            }
+        }
+        if !self.may_read {
+            return;
+        }
+        for output in &mut self.outputs {
+            if output.fd.is_some_and(is_ready) {
+                output.read(host);
+            }
+        }
+        let output = &mut self.outputs[0];
+        if self.leaves_after.is_some_and(|count| output.bytes.len() >= count) {
+            self.leaves_after = None;
+            if let Some(fd) = output.fd.take() {
+                close_all(host, [fd]);
+                output.open(host);
+            }
+        }
+    }
+
+    /// The client goes, for a while or for good.
+    pub(super) fn close<H: Host>(&mut self, host: &mut H) {
+        if let Input::Open(fd) = std::mem::replace(&mut self.input, Input::Closed) {
+            close_all(host, [fd]);
+        }
+        for output in &mut self.outputs {
+            close_all(host, output.fd.take());
+        }
+    }
+}
+
+impl Output {
+    fn open<H: Host>(&mut self, host: &mut H) {
+        self.fd = host.open(&self.path, OpenFlags::READ | OpenFlags::NONBLOCK, 0).ok();
+    }
+
+    fn read<H: Host>(&mut self, host: &mut H) {
+        let Some(fd) = self.fd else { return };
+        let mut buffer = [0; 16 * 1024];
+        match host.read(fd, &mut buffer) {
+            Ok(0) => {
+                self.fd = None;
+                self.ended = true;
+                close_all(host, [fd]);
+            }
+            Ok(count) => self.bytes.extend_from_slice(&buffer[..count]),
+            Err(Errno::EAGAIN | Errno::EINTR) => {}
+            Err(_) => {
+                self.fd = None;
+                close_all(host, [fd]);
+            }
+        }
+    }
+}
