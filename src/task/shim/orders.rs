@@ -53,6 +53,7 @@ impl Shim {
             Ok(stdio) => {
                 if let Some(process) = self.processes.get_mut(&process_key) {
                     process.stdio = stdio;
+                    // Another attempt has another end.
                     process.failed = false;
                     if let Some(size) = process.size {
                         process.stdio.resize(host, size);

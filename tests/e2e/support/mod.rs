@@ -1,9 +1,11 @@
 //! Everything that the tests have in common: a place of their own, the daemon's side of a state
 //! directory, the client's side of the streams.
 
+mod events;
 mod processes;
 mod shim;
 mod stream;
+mod task;
 
 use std::cell::Cell;
 use std::fs;
@@ -19,12 +21,17 @@ use fake_runc::script::Script;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+pub(crate) use events::read as read_event;
 pub(crate) use processes::{
     become_subreaper, groups_gone, has_ended, is_alive, kill, reap, signal, stat_field,
     wait_for_end,
 };
 pub(crate) use shim::{Ended, Prepared, Setup, Shim, mkfifo};
 pub(crate) use stream::{Input, Stream, assert_same};
+pub(crate) use task::{
+    Client, Daemon, Refused, Server, any, any_json, delete_request, kill_request, options_any,
+    runc_options, share_pids, start_request, wait_request,
+};
 
 /// Longer than anything here takes on a busy machine: who waits so long, hangs.
 pub(crate) const LIMIT: Duration = Duration::from_secs(40);
