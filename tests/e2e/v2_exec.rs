@@ -263,7 +263,7 @@ fn without_a_pid_namespace_the_shim_kills_the_others(#[case] kill: Value) {
         // It is tried once; who lives on is waited for.
         let waiting = shim.send_wait("c1", "");
         assert!(!shim.is_answered(waiting));
-        execs.map(|pid| signal(pid.cast_signed(), 9));
+        execs.iter().for_each(|pid| signal(pid.cast_signed(), 9));
     }
     assert_eq!(shim.wait("c1", ""), Ok(137));
     assert_eq!(["e1", "e2", "e3"].map(|name| shim.wait("c1", name).unwrap()), [137; 3]);

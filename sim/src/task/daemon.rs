@@ -387,8 +387,9 @@ impl Daemon<'_> {
         match launch.turn(host, answers) {
             None => return,
             Some(Ok(Said::Address(address))) => drop(self.addresses.insert(name, address)),
+            // Of what was never made it has to invent an end.
             Some(Ok(Said::Deleted(exit))) => {
-                if let Some(exit) = exit {
+                if let Some(exit) = exit.filter(|_| self.told.pids.contains_key(name)) {
                     self.note_exit(name, "delete", exit);
                 }
             }
@@ -469,6 +470,9 @@ impl Daemon<'_> {
             }
             (Ask::Wait(name), result) => {
                 self.ended.insert(name);
+                if let Some(streams) = self.streams.get_mut(name) {
+                    streams.process_ended();
+                }
                 if let Ok(payload) = result {
                     self.note_answered_exit(name, "Wait", &payload);
                 }

@@ -60,10 +60,20 @@ impl Shim {
         }
         let kind = task.clone();
         let step = Step::Runtime;
-        let (output, made, deadline, failure) = (None, None, None, None);
         self.jobs.insert(
             key,
-            Job { task, process, step, calls, output, log_from: 0, made, deadline, failure },
+            Job {
+                task,
+                process,
+                step,
+                calls,
+                output: None,
+                log_from: 0,
+                made: None,
+                is_there: false,
+                deadline: None,
+                failure: None,
+            },
         );
         match kind {
             Task::Create(mounts) => self.begin_create(host, key, mounts),

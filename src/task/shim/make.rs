@@ -115,6 +115,9 @@ impl Shim {
         if !status.success() {
             return self.runtime_made_nothing(host, key, Failure::Ended(status));
         }
+        if let Some(job) = self.jobs.get_mut(&key) {
+            job.is_there = true;
+        }
         let Some((job, container)) = self.container_of(key) else { return };
         let process_key = job.process;
         let Some(process) = self.processes.get(&process_key) else { return };

@@ -132,12 +132,22 @@ fn write_config(place: &Place, bundle: &str, command: &str, annotations: Value) 
     fs::write(place.path(bundle).join("config.json"), config.to_string()).unwrap();
 }
 
-/// The container has the pids of the host.
-pub(crate) fn share_pids(place: &Place, bundle: &str) {
+fn change_config(place: &Place, bundle: &str, change: impl FnOnce(&mut Value)) {
     let path = place.path(bundle).join("config.json");
     let mut config: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-    config["linux"]["namespaces"] = json!([{"type": "mount"}]);
+    change(&mut config);
     fs::write(path, config.to_string()).unwrap();
+}
+
+/// The container has the pids of the host.
+pub(crate) fn share_pids(place: &Place, bundle: &str) {
+    let namespaces = json!([{"type": "mount"}]);
+    change_config(place, bundle, |config| config["linux"]["namespaces"] = namespaces);
+}
+
+/// The container's process has a terminal, as the daemon says it with the request too.
+pub(crate) fn terminal_in_config(place: &Place, bundle: &str) {
+    change_config(place, bundle, |config| config["process"]["terminal"] = json!(true));
 }
 
 /// Options with this runtime and the place's directory for its state.

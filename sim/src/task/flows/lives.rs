@@ -30,7 +30,8 @@ pub(super) fn flows() -> Vec<Flow> {
                     &burial("c1"),
                 ]),
                 vec![
-                    Step::Ask(Ask::State("c1"), done().or(Code::NotFound, "container not created")),
+                    Step::Until(Until::Told("/tasks/create", "c1")),
+                    Step::Ask(Ask::State("c1"), done()),
                     Step::Ask(Ask::Pids("c1"), done().or(Code::NotFound, "container not created")),
                     Step::Ask(Ask::Stats("c1"), done().or(Code::NotFound, "not ")),
                     Step::Ask(Ask::Shutdown("c1"), done()),
@@ -229,6 +230,7 @@ fn pod() -> Flow {
                 Step::Until(Until::Marked("one")),
                 Step::Until(Until::Marked("two")),
                 Step::Ask(Ask::Create(name), done()),
+                Step::Ask(Ask::Shutdown(name), done()),
                 Step::Ask(Ask::Start(name), done()),
                 Step::Until(Until::Ended(name)),
                 Step::Until(Until::Eof(name)),
@@ -237,9 +239,7 @@ fn pod() -> Flow {
             ],
         ])
     };
-    let end = |name, other| {
-        vec![Step::Until(Until::Told("/tasks/delete", other)), Step::Ask(Ask::Shutdown(name), done())]
-    };
+    let end = [Step::Until(Until::Marked("over")), Step::Ask(Ask::Shutdown("c2"), done())];
     let mut flow = flow_of(
         "task/pod",
         vec![
@@ -247,8 +247,8 @@ fn pod() -> Flow {
             process("c2", &["print", "two", "exit", "2"], &[2], "two"),
         ],
         vec![
-            steps(&[&one("c1", "one"), &end("c1", "c2")]),
-            steps(&[&one("c2", "two"), &[Step::Ask(Ask::Shutdown("c2"), done())]]),
+            steps(&[&one("c1", "one"), &[Step::Mark("over")]]),
+            steps(&[&one("c2", "two"), &end]),
         ],
     );
     flow.plan.group = "pod";
