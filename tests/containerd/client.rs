@@ -133,7 +133,10 @@ impl Client {
     }
 
     pub(crate) fn write(&mut self, text: &str) {
-        self.input.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
+        if let Err(error) = self.input.as_mut().unwrap().write_all(text.as_bytes()) {
+            let err = self.err.as_ref().map(Reader::text).unwrap_or_default();
+            panic!("nobody reads: {error}, after {:?}, {err:?}", self.seen());
+        }
     }
 
     pub(crate) fn close_input(&mut self) {
@@ -153,6 +156,12 @@ impl Client {
             assert!(Instant::now() < end, "{text:?} was not shown: {:?}, {err:?}", self.seen());
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    /// Ends it as `kill -9` does, so that it can clear up nothing.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     /// Waits for the end. Whoever does not end is killed, and that is a failure.

@@ -199,9 +199,10 @@ impl Table {
             if let Some((_, Ok(reading))) = ours.or(of_row.clone().next()) {
                 println!("    {}", reading.replace('\n', "\n    "));
             }
-            for differs in row.differs.iter().filter(|differs| !differs.stock.is_empty()) {
-                println!("    stock on {:?}: {}", differs.on, differs.stock);
-                println!("    because {}", differs.why);
+            for Differs { on, stock, why } in row.differs {
+                let on = if on.is_empty() { "all".to_owned() } else { format!("{on:?}") };
+                let stock = if *stock == "*" { "now this, now that" } else { stock };
+                println!("    stock on {on}: {stock}, and that is not kept: {why}");
             }
         }
     }

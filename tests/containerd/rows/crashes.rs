@@ -18,7 +18,7 @@ pub(crate) fn rows() -> Vec<Row> {
             "",
         ),
         row(
-            "daemon: kill -9 while a client reads",
+            "daemon: kill -9 of it and a client, attached again",
             Needs::OwnDaemon,
             attached,
             "RUNNING, answers, status 3",
@@ -29,7 +29,7 @@ pub(crate) fn rows() -> Vec<Row> {
             shim,
             "task none, process ended, exit 137, delete 137, runs again",
         ),
-        row("shim: SIGTERM does not end a container", Needs::Nothing, terminate, ""),
+        row("shim: SIGTERM", Needs::Nothing, terminate, ""),
     ]
 }
 
@@ -83,9 +83,9 @@ fn attached(scene: &Scene) -> String {
     let mut second = attach();
     first.finish().fine();
     answers(&mut second, "before");
+    // A client that learns that its daemon has gone removes the fifos.
+    second.kill();
     scene.daemon.kill();
-    // The client has lost its daemon, and gives up.
-    second.finish();
     scene.daemon.start_process();
     let state = scene.state("c");
     let mut third = attach();

@@ -7,7 +7,8 @@ use crate::scene::Scene;
 use crate::table::{Differs, Needs, Row};
 
 pub(crate) fn rows() -> Vec<Row> {
-    let row = |name, read, reading| Row { name, needs: Needs::Nothing, read, reading, differs: &[] };
+    let row =
+        |name, read, reading| Row { name, needs: Needs::Nothing, read, reading, differs: &[] };
     vec![
         row("run", run, r#"status 7, out "out", err "err""#),
         row("run: killed by a signal", run_killed, r#"status 143, out "", err """#),
@@ -15,7 +16,11 @@ pub(crate) fn rows() -> Vec<Row> {
         row("run: a life in the background", background, "RUNNING, STOPPED 9, deleted 9, none"),
         row("run: the name again, once it is free", again, "1, 2, 3"),
         row("exec", exec, r#"status 5, out "out", err "err""#),
-        row("exec: with the working directory and user", exec_user, r#"status 0, out "/tmp 7", err """#),
+        row(
+            "exec: with the working directory and user",
+            exec_user,
+            r#"status 0, out "/tmp 7", err """#,
+        ),
         row("exec: no such program", exec_nothing, "refused: no-such-program, RUNNING"),
         row("exec: a name that is taken", exec_taken, "refused: already exists"),
         row("exec: a stopped container", exec_stopped, "refused: stopped"),
@@ -60,7 +65,8 @@ fn background(scene: &Scene) -> String {
     let before = scene.state("c");
     std::fs::write(scene.path("go"), "").unwrap();
     scene.wait_for_state("c", "STOPPED");
-    let exits: Vec<_> = scene.events("c").into_iter().filter(|(topic, _)| topic == "exit").collect();
+    let exits: Vec<_> =
+        scene.events("c").into_iter().filter(|(topic, _)| topic == "exit").collect();
     let status = exits[0].1["exit_status"].clone();
     let deleted = scene.task("delete", &[], "c");
     let code = deleted.err.split("exit code ").nth(1).and_then(|rest| rest.split('"').next());
