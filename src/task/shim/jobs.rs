@@ -60,10 +60,21 @@ impl Shim {
         }
         let kind = task.clone();
         let step = Step::Runtime;
-        let (output, made, deadline, failure) = (None, None, None, None);
+        let (output, made, exists, deadline, failure) = (None, None, false, None, None);
         self.jobs.insert(
             key,
-            Job { task, process, step, calls, output, log_from: 0, made, deadline, failure },
+            Job {
+                task,
+                process,
+                step,
+                calls,
+                output,
+                log_from: 0,
+                made,
+                exists,
+                deadline,
+                failure,
+            },
         );
         match kind {
             Task::Create(mounts) => self.begin_create(host, key, mounts),

@@ -251,6 +251,8 @@ pub(super) struct Job {
     pub log_from: u64,
     /// The process that was made.
     pub made: Option<Pid>,
+    /// The runtime has said that it made a container, which it then has to remove if that fails.
+    pub exists: bool,
     /// When it is given up ([`Host::now`](crate::host::Host::now)).
     pub deadline: Option<Duration>,
     /// Why it failed, while what it has done is being undone.
