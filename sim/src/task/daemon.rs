@@ -367,7 +367,8 @@ impl Daemon<'_> {
             match asks::event(&received) {
                 Ok(event) => {
                     if let Some(exit) = event.exit {
-                        let source = if event.topic == "/tasks/exit" { "TaskExit" } else { "TaskDelete" };
+                        let source =
+                            if event.topic == "/tasks/exit" { "TaskExit" } else { "TaskDelete" };
                         self.note_exit(&event.name, source, exit);
                     }
                     self.told.events.push(event);
@@ -461,7 +462,8 @@ impl Daemon<'_> {
             }
             (Ask::Create(name) | Ask::Exec(name) | Ask::Start(name), Err(_)) => {
                 let has_failed = !matches!(ask, Ask::Start(name) if exec_of(name).is_empty());
-                if has_failed && !self.told.pids.contains_key(*name)
+                if has_failed
+                    && !self.told.pids.contains_key(*name)
                     && let Some(streams) = self.streams.get_mut(name)
                 {
                     streams.close(host);

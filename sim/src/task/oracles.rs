@@ -70,9 +70,7 @@ const ORACLES: [Oracle; 9] = [
     Oracle {
         name: "nothing left",
         sentence: "no process, zombie, descriptor, mount, fifo, socket or file is left",
-        objection: |run| {
-            run.world.leaks(&lasting(run.before)).first().map(ToString::to_string)
-        },
+        objection: |run| run.world.leaks(&lasting(run.before)).first().map(ToString::to_string),
     },
 ];
 
@@ -207,7 +205,8 @@ fn output(run: &Run<'_>) -> Option<String> {
             return Some(format!("{name}: its output has not come to its end"));
         }
         let seen = run.told.outputs.get(name)?;
-        let streams = [("stdout", &seen[0], &process.stdout), ("stderr", &seen[1], &process.stderr)];
+        let streams =
+            [("stdout", &seen[0], &process.stdout), ("stderr", &seen[1], &process.stderr)];
         streams.into_iter().find_map(|(stream, seen, wrote)| {
             let same = seen.iter().zip(wrote).take_while(|(one, other)| one == other).count();
             let cut = process.may_be_cut && same == seen.len();

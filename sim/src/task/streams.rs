@@ -103,9 +103,8 @@ impl Streams {
     }
 
     pub(super) fn turn<H: Host>(&mut self, host: &mut H, answers: &[PollFd]) {
-        let is_ready = |fd: Fd| {
-            answers.iter().any(|answer| answer.fd == fd && !answer.ready.is_empty())
-        };
+        let is_ready =
+            |fd: Fd| answers.iter().any(|answer| answer.fd == fd && !answer.ready.is_empty());
         if matches!(self.input, Input::Waiting) {
             let flags = OpenFlags::WRITE | OpenFlags::NONBLOCK;
             if let Ok(fd) = host.open(&self.stdin, flags, 0) {

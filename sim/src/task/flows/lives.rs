@@ -95,10 +95,7 @@ fn killed_before_start() -> Flow {
                 ],
                 &burial("c1"),
             ]),
-            vec![
-                Step::Until(Until::Marked("created")),
-                Step::Ask(Ask::Kill("c1", 9), done()),
-            ],
+            vec![Step::Until(Until::Marked("created")), Step::Ask(Ask::Kill("c1", 9), done())],
         ],
     )
     .change("c1", |it| it.may_vanish = true)
@@ -167,10 +164,7 @@ fn pause() -> Flow {
 }
 
 fn exit_while_paused() -> Flow {
-    let killed = [
-        Step::Ask(Ask::Pause("c1"), done()),
-        Step::Ask(Ask::Kill("c1", 9), done()),
-    ];
+    let killed = [Step::Ask(Ask::Pause("c1"), done()), Step::Ask(Ask::Kill("c1", 9), done())];
     flow_of(
         "task/killed-while-paused",
         vec![process("c1", &["sleep-ms", "1000000"], &[137], "")],
@@ -222,23 +216,24 @@ fn pause_and_exit() -> Flow {
 /// Two containers share a shim; whoever is done first asks it to go, in vain.
 fn pod() -> Flow {
     let one = |name, mark| {
-        steps(&[
-            &[
-                Step::Launch(name),
-                Step::Mark(mark),
-                Step::Until(Until::Marked("one")),
-                Step::Until(Until::Marked("two")),
-                Step::Ask(Ask::Create(name), done()),
-                Step::Ask(Ask::Start(name), done()),
-                Step::Until(Until::Ended(name)),
-                Step::Until(Until::Eof(name)),
-                Step::Ask(Ask::Delete(name), done()),
-                Step::CleanUp(name),
-            ],
-        ])
+        steps(&[&[
+            Step::Launch(name),
+            Step::Mark(mark),
+            Step::Until(Until::Marked("one")),
+            Step::Until(Until::Marked("two")),
+            Step::Ask(Ask::Create(name), done()),
+            Step::Ask(Ask::Start(name), done()),
+            Step::Until(Until::Ended(name)),
+            Step::Until(Until::Eof(name)),
+            Step::Ask(Ask::Delete(name), done()),
+            Step::CleanUp(name),
+        ]])
     };
     let end = |name, other| {
-        vec![Step::Until(Until::Told("/tasks/delete", other)), Step::Ask(Ask::Shutdown(name), done())]
+        vec![
+            Step::Until(Until::Told("/tasks/delete", other)),
+            Step::Ask(Ask::Shutdown(name), done()),
+        ]
     };
     let mut flow = flow_of(
         "task/pod",

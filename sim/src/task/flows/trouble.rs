@@ -18,11 +18,7 @@ pub(super) fn flows() -> Vec<Flow> {
             "OCI runtime create failed: runc did not terminate successfully: signal: killed",
             json!({ "create": { "before": { "die_by_signal": "KILL" } } }),
         ),
-        create_fails(
-            "task/no-pid-file",
-            "init.pid: ",
-            json!({ "create": { "pid_file": "none" } }),
-        ),
+        create_fails("task/no-pid-file", "init.pid: ", json!({ "create": { "pid_file": "none" } })),
         create_fails(
             "task/stranger",
             "no child process",
@@ -152,7 +148,12 @@ fn daemon_dies() -> Flow {
     ];
     let mut flow = flow_of(
         "task/daemon-dies",
-        vec![process("c1", &["print", "x", "sleep-ms", "20", "print", "y", "exit", "4"], &[4], "xy")],
+        vec![process(
+            "c1",
+            &["print", "x", "sleep-ms", "20", "print", "y", "exit", "4"],
+            &[4],
+            "xy",
+        )],
         vec![steps(&[&birth("c1"), &gone, &burial("c1")])],
     )
     .complaining()
@@ -207,11 +208,7 @@ fn unknown_calls() -> Flow {
 
 /// The kernel kills the shim; `delete` ends what it left, and invents an end.
 fn shim_is_killed() -> Flow {
-    let killed = [
-        Step::Until(Until::Output("c1", 1)),
-        Step::KillShim,
-        Step::CleanUp("c1"),
-    ];
+    let killed = [Step::Until(Until::Output("c1", 1)), Step::KillShim, Step::CleanUp("c1")];
     let mut flow = flow_of(
         "task/shim-is-killed",
         vec![process("c1", &["print", "x", "sleep-ms", "1000000"], &[137], "x")],
