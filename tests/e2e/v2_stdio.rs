@@ -27,6 +27,7 @@ enum Kind {
 }
 
 /// A daemon for a process of this kind, which does this.
+#[allow(clippy::needless_pass_by_value, reason = "callers write it down where they call")]
 fn daemon(place: &Place, kind: Kind, guest: Value) -> Daemon<'_> {
     if kind == Kind::Exec {
         place.script(json!({"container": {"process_args": true}, "exec": guest}));

@@ -46,7 +46,7 @@ impl<'a> Daemon<'a> {
                 "container": {"process_args": true}, "exec": {"process_args": true}
             }));
         }
-        write_config(place, "bundle", command, json!({}));
+        write_config(place, "bundle", command, &json!({}));
         fs::create_dir(place.path("bin")).unwrap();
         symlink(fake_runc(), place.path("bin/runc")).unwrap();
         let events = Events::listen(&place.path("events"));
@@ -77,9 +77,10 @@ impl<'a> Daemon<'a> {
     }
 
     /// Makes the bundle of a further container.
+    #[allow(clippy::needless_pass_by_value, reason = "callers write it down where they call")]
     pub(crate) fn add_bundle(&self, id: &str, command: &str, annotations: Value) {
         fs::create_dir(self.place.path(id)).unwrap();
-        write_config(self.place, id, command, annotations);
+        write_config(self.place, id, command, &annotations);
         let script = |bundle: &str| self.place.path(bundle).join("fake-runc.json");
         fs::copy(script("bundle"), script(id)).unwrap();
     }
@@ -139,7 +140,7 @@ impl<'a> Daemon<'a> {
     }
 }
 
-fn write_config(place: &Place, bundle: &str, command: &str, annotations: Value) {
+fn write_config(place: &Place, bundle: &str, command: &str, annotations: &Value) {
     let config = json!({
         "annotations": annotations,
         "process": {"args": ["sh", "-c", command], "cwd": "/"},
