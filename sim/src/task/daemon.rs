@@ -58,6 +58,8 @@ struct Daemon<'f> {
     marks: BTreeSet<&'static str>,
     ended: BTreeSet<Name>,
     census: Option<Vec<String>>,
+    /// How often something that a planned fault spoilt was tried again.
+    repeated: u32,
     told: Told,
 }
 
@@ -86,6 +88,7 @@ pub(super) fn play(host: &mut SimHost<'_>, flow: &Flow) -> Told {
         marks: BTreeSet::new(),
         ended: BTreeSet::new(),
         census: None,
+        repeated: 0,
         told: Told::default(),
     };
     daemon.begin(host);
@@ -234,12 +237,23 @@ impl Daemon<'_> {
         }
     }
 
+    /// Tries once more what may have met the planned fault, which comes only once.
+    fn repeat(&mut self, at: usize, step: Step) -> bool {
+        let may = self.flow.repeats && self.repeated < 6;
+        if may {
+            self.repeated += 1;
+            self.threads[at].steps.push_front(step);
+        }
+        may
+    }
+
     /// Makes the connection that a thread needs.
     fn connect(&mut self, host: &mut SimHost<'_>, at: usize, name: Name) -> bool {
         if self.threads[at].client.is_some() {
             return true;
         }
-        let Some(address) = self.addresses.get(container_of(name)) else { return false };
+        let container = container_of(name);
+        let Some(address) = self.addresses.get(container) else { return false };
         match TaskClient::connect(host, address) {
             Ok(client) => {
                 self.threads[at].client = Some(client.service(self.service));
@@ -249,7 +263,9 @@ impl Daemon<'_> {
                 true
             }
             Err(error) => {
-                self.told.wrong.push(error.to_string());
+                if !self.repeat(at, Step::Launch(container)) {
+                    self.told.wrong.push(error.to_string());
+                }
                 false
             }
         }
@@ -265,9 +281,13 @@ impl Daemon<'_> {
 
     fn call(&mut self, host: &mut SimHost<'_>, at: usize, ask: Ask, answer: Answer) -> Option<u32> {
         if !self.connect(host, at, ask.name()) {
+            if self.flow.repeats {
+                // After the shim that is to be launched first.
+                self.threads[at].steps.insert(1, Step::Ask(ask, answer));
+            }
             return None;
         }
-        if let Ask::Create(name) | Ask::Exec(name) = ask
+        if let Ask::Create(name) | Ask::Exec(name) | Ask::Start(name) = ask
             && let Some(streams) = self.streams.get_mut(name)
         {
             streams.open(host, process(self.flow, name).is_some_and(|it| it.terminal));
@@ -393,7 +413,12 @@ impl Daemon<'_> {
                     self.note_exit(name, "delete", exit);
                 }
             }
-            Some(Err(error)) => self.told.wrong.push(error),
+            Some(Err(error)) => {
+                let step = self.threads[at].launch.take().map(|launch| launch.step());
+                if !step.is_some_and(|step| self.repeat(at, step)) {
+                    self.told.wrong.push(error);
+                }
+            }
         }
         self.threads[at].launch = None;
     }
@@ -413,7 +438,7 @@ impl Daemon<'_> {
         if is_dead {
             for open in &thread.open {
                 let ask = open.ask;
-                if !self.flow.shim_is_killed {
+                if !self.flow.shim_is_killed && !self.flow.repeats {
                     self.told.wrong.push(format!("{ask:?} got no answer: {lost:?}"));
                 }
             }
@@ -425,8 +450,15 @@ impl Daemon<'_> {
             self.answered(host, at, &open, result);
         }
         if is_dead {
+            let thread = &self.threads[at];
+            let awaited = thread.open.iter().find(|open| thread.awaited == Some(open.stream));
+            if let Some(step) = awaited.map(Open::step) {
+                self.repeat(at, step);
+            }
             self.hang_up(host, at);
-            self.threads[at].lost_waits.clear();
+            if self.flow.shim_is_killed {
+                self.threads[at].lost_waits.clear();
+            }
         }
     }
 
@@ -445,7 +477,8 @@ impl Daemon<'_> {
                 .iter()
                 .any(|(code, text)| *code == status.code && status.message.contains(text)),
         };
-        if !is_allowed {
+        let is_tried_again = !is_allowed && self.repeat(at, open.step());
+        if !is_allowed && !is_tried_again {
             let what = result.as_ref().map_or_else(ToString::to_string, |_| "done".to_owned());
             self.told.wrong.push(format!("{ask:?} was answered: {what}"));
         }
@@ -465,9 +498,10 @@ impl Daemon<'_> {
                 if has_failed && !self.told.pids.contains_key(*name)
                     && let Some(streams) = self.streams.get_mut(name)
                 {
-                    streams.close(host);
+                    streams.give_up(host);
                 }
             }
+            (Ask::Wait(_), Err(_)) if !is_allowed => {}
             (Ask::Wait(name), result) => {
                 self.ended.insert(name);
                 if let Some(streams) = self.streams.get_mut(name) {
@@ -481,6 +515,12 @@ impl Daemon<'_> {
             (Ask::State(name), Ok(payload)) => self.note_answered_exit(name, "State", &payload),
             _ => {}
         }
+    }
+}
+
+impl Open {
+    fn step(&self) -> Step {
+        Step::Ask(self.ask, self.answer.clone())
     }
 }
 

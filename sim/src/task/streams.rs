@@ -72,6 +72,14 @@ impl Streams {
         self.outputs.iter().all(|output| output.fd.is_none())
     }
 
+    /// The process was not made; another attempt begins anew.
+    pub(super) fn give_up<H: Host>(&mut self, host: &mut H) {
+        self.close(host);
+        for output in &mut self.outputs {
+            output.ended = false;
+        }
+    }
+
     /// The process is no more, and wants no input.
     pub(super) fn process_ended(&mut self) {
         self.unwritten.clear();
