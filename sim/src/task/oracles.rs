@@ -70,9 +70,7 @@ const ORACLES: [Oracle; 9] = [
     Oracle {
         name: "nothing left",
         sentence: "no process, zombie, descriptor, mount, fifo, socket or file is left",
-        objection: |run| {
-            run.world.leaks(&lasting(run.before)).first().map(ToString::to_string)
-        },
+        objection: |run| run.world.leaks(&lasting(run.before)).first().map(ToString::to_string),
     },
 ];
 
@@ -214,7 +212,8 @@ fn output(run: &Run<'_>) -> Option<String> {
             return Some(format!("{name}: its output has not come to its end"));
         }
         let seen = run.told.outputs.get(name)?;
-        let streams = [("stdout", &seen[0], &process.stdout), ("stderr", &seen[1], &process.stderr)];
+        let streams =
+            [("stdout", &seen[0], &process.stdout), ("stderr", &seen[1], &process.stderr)];
         // What a runtime says of its failing goes where the process would have spoken.
         let speaks_for_itself = !process.may_vanish || run.told.pids.contains_key(name);
         let counts = |stream: &str| stream == "stdout" || !process.runtime_speaks;

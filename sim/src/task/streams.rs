@@ -108,9 +108,8 @@ impl Streams {
     }
 
     pub(super) fn turn<H: Host>(&mut self, host: &mut H, answers: &[PollFd]) {
-        let is_ready = |fd: Fd| {
-            answers.iter().any(|answer| answer.fd == fd && !answer.ready.is_empty())
-        };
+        let is_ready =
+            |fd: Fd| answers.iter().any(|answer| answer.fd == fd && !answer.ready.is_empty());
         if let Some(fd) = self.input {
             if !self.unwritten.is_empty() && is_ready(fd) {
                 match host.write(fd, &self.unwritten) {

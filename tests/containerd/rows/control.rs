@@ -5,7 +5,8 @@ use crate::scene::Scene;
 use crate::table::{Needs, Row};
 
 pub(crate) fn rows() -> Vec<Row> {
-    let row = |name, read, reading| Row { name, needs: Needs::Nothing, read, reading, differs: &[] };
+    let row =
+        |name, read, reading| Row { name, needs: Needs::Nothing, read, reading, differs: &[] };
     vec![
         row("kill: a signal that is caught", caught, r#"status 9, out "ready|caught", err """#),
         row("kill: SIGKILL", killed, "status 137"),

@@ -5,7 +5,8 @@ use crate::scene::Scene;
 use crate::table::{Needs, Row};
 
 pub(crate) fn rows() -> Vec<Row> {
-    let row = |name, read, reading| Row { name, needs: Needs::Nothing, read, reading, differs: &[] };
+    let row =
+        |name, read, reading| Row { name, needs: Needs::Nothing, read, reading, differs: &[] };
     vec![
         row("run", run, r#"status 7, out "out", err "err""#),
         row("run: killed by a signal", run_killed, r#"status 143, out "", err """#),
@@ -13,7 +14,11 @@ pub(crate) fn rows() -> Vec<Row> {
         row("run: a life in the background", background, "RUNNING, STOPPED 9, deleted 9, none"),
         row("run: the name again, once it is free", again, "1, 2, 3"),
         row("exec", exec, r#"status 5, out "out", err "err""#),
-        row("exec: with the working directory and user", exec_user, r#"status 0, out "/tmp 7", err """#),
+        row(
+            "exec: with the working directory and user",
+            exec_user,
+            r#"status 0, out "/tmp 7", err """#,
+        ),
         row("exec: no such program", exec_nothing, "refused: no-such-program, RUNNING"),
         row("exec: a name that is taken", exec_taken, "refused: already exists"),
         row("exec: a stopped container", exec_stopped, "refused: stopped"),
@@ -24,9 +29,17 @@ pub(crate) fn rows() -> Vec<Row> {
             "create, start, exec-added e1, exec-started e1, exit e1 5, \
              exec-added e2, exec-started e2, paused, resumed, exit e2 137, exit 137, delete 137",
         ),
-        row("events: of those that end at once", quick, "create, start, exit 3, delete 3 (5 times)"),
+        row(
+            "events: of those that end at once",
+            quick,
+            "create, start, exit 3, delete 3 (5 times)",
+        ),
         row("events: a failed exec is not told as an exit", failed_exec, "exec-added e1"),
-        row("events: the same time everywhere", times, "exit and delete tell the same pid and time"),
+        row(
+            "events: the same time everywhere",
+            times,
+            "exit and delete tell the same pid and time",
+        ),
     ]
 }
 
@@ -51,7 +64,8 @@ fn background(scene: &Scene) -> String {
     let before = scene.state("c");
     std::fs::write(scene.path("go"), "").unwrap();
     scene.wait_for_state("c", "STOPPED");
-    let exits: Vec<_> = scene.events("c").into_iter().filter(|(topic, _)| topic == "exit").collect();
+    let exits: Vec<_> =
+        scene.events("c").into_iter().filter(|(topic, _)| topic == "exit").collect();
     let status = exits[0].1["exit_status"].clone();
     let deleted = scene.task("delete", &[], "c");
     let code = deleted.err.split("exit code ").nth(1).and_then(|rest| rest.split('"').next());

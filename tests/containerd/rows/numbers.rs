@@ -10,7 +10,8 @@ use crate::scene::{Scene, comm};
 use crate::table::{Needs, Row};
 
 pub(crate) fn rows() -> Vec<Row> {
-    let row = |name, read, reading| Row { name, needs: Needs::Nothing, read, reading, differs: &[] };
+    let row =
+        |name, read, reading| Row { name, needs: Needs::Nothing, read, reading, differs: &[] };
     vec![
         row("pids", pids, "cat exec e, sh, sleep"),
         row("stats", stats, ""),

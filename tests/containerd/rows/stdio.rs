@@ -8,14 +8,19 @@ use crate::scene::Scene;
 use crate::table::{Needs, Row};
 
 pub(crate) fn rows() -> Vec<Row> {
-    let row = |name, read, reading| Row { name, needs: Needs::Nothing, read, reading, differs: &[] };
+    let row =
+        |name, read, reading| Row { name, needs: Needs::Nothing, read, reading, differs: &[] };
     vec![
         row("fifo: stdin, closed by the user", stdin, r#"status 0, out "ready|typed", err """#),
         row("fifo: stdin of an exec", exec_stdin, r#"status 0, out "ready|typed", err """#),
         row("fifo: stdin of many bytes", much_stdin, "3000000 bytes"),
         row("fifo: much output, in order", much_output, "200000 lines, in order"),
         row("fifo: output of one who has ended", last_words, "100000 bytes, 20 times"),
-        row("fifo: an exec that leaves a child behind", left_child, r#"status 0, out "out", err """#),
+        row(
+            "fifo: an exec that leaves a child behind",
+            left_child,
+            r#"status 0, out "out", err """#,
+        ),
         row("attach", attach, r#"status 3, out "got hello", err """#),
         row("file", file, "err|out"),
         row("file: appended to, in a new directory", file_again, "one|two"),

@@ -5,7 +5,8 @@ use crate::scene::Scene;
 use crate::table::{Needs, Row};
 
 pub(crate) fn rows() -> Vec<Row> {
-    let row = |name, read, reading| Row { name, needs: Needs::Nothing, read, reading, differs: &[] };
+    let row =
+        |name, read, reading| Row { name, needs: Needs::Nothing, read, reading, differs: &[] };
     vec![
         row("tty: run", run, "a terminal, echoed, both streams, status 6"),
         row("tty: size at the start, and resized", resize, "30 100, then 40 120"),

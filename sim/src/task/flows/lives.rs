@@ -178,10 +178,7 @@ fn killed_before_start() -> Flow {
                 ],
                 &burial("c1"),
             ]),
-            vec![
-                Step::Until(Until::Marked("created")),
-                Step::Ask(Ask::Kill("c1", 9), done()),
-            ],
+            vec![Step::Until(Until::Marked("created")), Step::Ask(Ask::Kill("c1", 9), done())],
         ],
     )
     .change("c1", |it| it.may_vanish = true)
@@ -198,7 +195,7 @@ fn kill_and_delete() -> Flow {
                 &birth("c1"),
                 &[
                     Step::Mark("started"),
-                    Step::Ask(Ask::Kill("c1", 9), gone()),
+                    Step::Ask(Ask::Kill("c1", 9), late().or(Code::NotFound, "no such container")),
                     Step::Until(Until::Ended("c1")),
                     Step::Ask(Ask::Delete("c1"), done().or(Code::NotFound, "not created")),
                     Step::Until(Until::Marked("killed")),
@@ -250,10 +247,7 @@ fn pause() -> Flow {
 }
 
 fn exit_while_paused() -> Flow {
-    let killed = [
-        Step::Ask(Ask::Pause("c1"), done()),
-        Step::Ask(Ask::Kill("c1", 9), done()),
-    ];
+    let killed = [Step::Ask(Ask::Pause("c1"), done()), Step::Ask(Ask::Kill("c1", 9), done())];
     flow_of(
         "task/killed-while-paused",
         vec![process("c1", &["sleep-ms", "1000000"], &[137], "")],
@@ -305,21 +299,19 @@ fn pause_and_exit() -> Flow {
 /// Two containers share a shim; whoever is done first asks it to go, in vain.
 fn pod() -> Flow {
     let one = |name, mark| {
-        steps(&[
-            &[
-                Step::Launch(name),
-                Step::Mark(mark),
-                Step::Until(Until::Marked("one")),
-                Step::Until(Until::Marked("two")),
-                Step::Ask(Ask::Create(name), done()),
-                Step::Ask(Ask::Shutdown(name), done()),
-                Step::Ask(Ask::Start(name), done()),
-                Step::Until(Until::Ended(name)),
-                Step::Until(Until::Eof(name)),
-                Step::Ask(Ask::Delete(name), done()),
-                Step::CleanUp(name),
-            ],
-        ])
+        steps(&[&[
+            Step::Launch(name),
+            Step::Mark(mark),
+            Step::Until(Until::Marked("one")),
+            Step::Until(Until::Marked("two")),
+            Step::Ask(Ask::Create(name), done()),
+            Step::Ask(Ask::Shutdown(name), done()),
+            Step::Ask(Ask::Start(name), done()),
+            Step::Until(Until::Ended(name)),
+            Step::Until(Until::Eof(name)),
+            Step::Ask(Ask::Delete(name), done()),
+            Step::CleanUp(name),
+        ]])
     };
     let end = [Step::Until(Until::Marked("over")), Step::Ask(Ask::Shutdown("c2"), done())];
     let mut flow = flow_of(
@@ -328,10 +320,7 @@ fn pod() -> Flow {
             process("c1", &["print", "one", "exit", "1"], &[1], "one"),
             process("c2", &["print", "two", "exit", "2"], &[2], "two"),
         ],
-        vec![
-            steps(&[&one("c1", "one"), &[Step::Mark("over")]]),
-            steps(&[&one("c2", "two"), &end]),
-        ],
+        vec![steps(&[&one("c1", "one"), &[Step::Mark("over")]]), steps(&[&one("c2", "two"), &end])],
     );
     flow.plan.group = "pod";
     flow

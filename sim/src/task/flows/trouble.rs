@@ -18,11 +18,7 @@ pub(super) fn flows() -> Vec<Flow> {
             "runc did not terminate successfully: exit status 137",
             json!({ "create": { "before": { "die_by_signal": "KILL" } } }),
         ),
-        create_fails(
-            "task/no-pid-file",
-            "init.pid: ",
-            json!({ "create": { "pid_file": "none" } }),
-        ),
+        create_fails("task/no-pid-file", "init.pid: ", json!({ "create": { "pid_file": "none" } })),
         create_fails(
             "task/stranger",
             "no child process",
@@ -134,7 +130,12 @@ fn daemon_dies() -> Flow {
     burial.remove(1);
     let mut flow = flow_of(
         "task/daemon-dies",
-        vec![process("c1", &["print", "x", "sleep-ms", "20", "print", "y", "exit", "4"], &[4], "xy")],
+        vec![process(
+            "c1",
+            &["print", "x", "sleep-ms", "20", "print", "y", "exit", "4"],
+            &[4],
+            "xy",
+        )],
         vec![steps(&[&birth("c1"), &gone, &burial])],
     )
     .complaining()
