@@ -155,7 +155,7 @@ fn pids_again() -> Flow {
         ],
         vec![steps(&[&birth("c1"), &exec("c1/e1"), &exec("c1/e2"), &end, &burial("c1")])],
     );
-    flow.config.pid_max = 12;
+    flow.config.pid_max = 24;
     // Two that have a number in the same tick of the clock are one and the same to fake-runc.
     flow.complaining()
 }
