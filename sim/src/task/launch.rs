@@ -11,7 +11,7 @@ use wavetank::host::{
 };
 
 use super::asks::{exit, options};
-use super::plan::{Exit, Name};
+use super::plan::{Exit, Name, Step};
 use super::{NAMESPACE, SHIM, WORK};
 
 /// How a daemon of some generation speaks with `start`.
@@ -95,6 +95,11 @@ impl Launch {
             }
         };
         Ok(Launch { name, action, manner, pid, output: stdout.read, text: Vec::new() })
+    }
+
+    /// The step that this is.
+    pub(super) fn step(&self) -> Step {
+        if self.action == "start" { Step::Launch(self.name) } else { Step::CleanUp(self.name) }
     }
 
     pub(super) fn question(&self) -> PollFd {

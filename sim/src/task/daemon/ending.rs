@@ -126,7 +126,7 @@ impl Daemon<'_> {
             let outputs = streams.outputs.map(|output| output.bytes);
             self.told.outputs.insert(name.to_owned(), outputs);
         }
-        close_all(host, std::mem::take(&mut self.logs));
+        close_all(host, std::mem::take(&mut self.logs).into_iter().chain(self.held_back.take()));
         if !self.flow.shim_is_killed {
             self.look_for_sockets(host);
             self.look_for_files(host);

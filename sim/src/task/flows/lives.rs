@@ -74,8 +74,90 @@ pub(super) fn flows() -> Vec<Flow> {
         exit_while_paused(),
         pause_and_exit(),
         pod(),
+        pod_that_goes(),
         out_of_memory(),
+        slowly(),
+        pids_again(),
     ]
+}
+
+/// The last container goes, and the shim with it, when the daemon wants to put another one in.
+fn pod_that_goes() -> Flow {
+    let mut flow = flow_of(
+        "task/pod-that-goes",
+        vec![process("c1", &["exit", "1"], &[1], ""), process("c2", &["exit", "2"], &[2], "")],
+        vec![
+            steps(&[&birth("c1"), &[Step::Mark("started")], &burial("c1")]),
+            steps(&[&[Step::Until(Until::Marked("started"))], &birth("c2"), &burial("c2")]),
+        ],
+    );
+    flow.plan.group = "pod";
+    flow.repeats = true;
+    // What a shim has depends on who else is in it.
+    for thread in &mut flow.plan.threads {
+        thread.retain(|step| !matches!(step, Step::Census));
+    }
+    flow.complaining()
+}
+
+/// A runtime that takes its time, before and after.
+fn slowly() -> Flow {
+    let questions = [
+        Step::Until(Until::Marked("asked")),
+        Step::Ask(Ask::Pause("c1"), done()),
+        Step::Ask(Ask::Resume("c1"), done()),
+        Step::Ask(Ask::Kill("c1", 9), done()),
+    ];
+    let mut flow = flow_of(
+        "task/slow-runtime",
+        vec![
+            process("c1", &["sleep-ms", "1000000"], &[137], ""),
+            process("c1/e1", &["print", "x", "exit", "2"], &[2], "x"),
+        ],
+        vec![
+            steps(&[&birth("c1"), &questions, &burial("c1")]),
+            vec![
+                Step::Until(Until::Told("/tasks/start", "c1")),
+                Step::Ask(Ask::Exec("c1/e1"), done()),
+                Step::Ask(Ask::Start("c1/e1"), done()),
+                Step::Until(Until::Ended("c1/e1")),
+                Step::Ask(Ask::Delete("c1/e1"), done()),
+                Step::Mark("asked"),
+            ],
+        ],
+    );
+    let slow = json!({ "delay_ms": 7 });
+    flow.script = json!({ "any": { "before": slow, "midway": slow, "after": slow } });
+    flow
+}
+
+/// So few numbers that those of the dead are soon those of others.
+fn pids_again() -> Flow {
+    let exec = |name| {
+        [
+            Step::Ask(Ask::Exec(name), done()),
+            Step::Ask(Ask::Start(name), done()),
+            Step::Until(Until::Ended(name)),
+            Step::Ask(Ask::State(name), done()),
+        ]
+    };
+    let end = [
+        Step::Ask(Ask::Delete("c1/e1"), done()),
+        Step::Ask(Ask::Delete("c1/e2"), done()),
+        Step::Ask(Ask::Kill("c1", 9), done()),
+    ];
+    let mut flow = flow_of(
+        "task/pids-again",
+        vec![
+            process("c1", &["sleep-ms", "1000000"], &[137], ""),
+            process("c1/e1", &["print", "x", "exit", "1"], &[1], "x"),
+            process("c1/e2", &["print", "y", "exit", "2"], &[2], "y"),
+        ],
+        vec![steps(&[&birth("c1"), &exec("c1/e1"), &exec("c1/e2"), &end, &burial("c1")])],
+    );
+    flow.config.pid_max = 24;
+    // Two that have a number in the same tick of the clock are one and the same to fake-runc.
+    flow.complaining()
 }
 
 fn killed_before_start() -> Flow {
@@ -113,7 +195,7 @@ fn kill_and_delete() -> Flow {
                 &birth("c1"),
                 &[
                     Step::Mark("started"),
-                    Step::Ask(Ask::Kill("c1", 9), gone()),
+                    Step::Ask(Ask::Kill("c1", 9), late().or(Code::NotFound, "no such container")),
                     Step::Until(Until::Ended("c1")),
                     Step::Ask(Ask::Delete("c1"), done().or(Code::NotFound, "not created")),
                     Step::Until(Until::Marked("killed")),
