@@ -1,16 +1,18 @@
-//! What our v2 shim costs, beside containerd's own, under the same daemon in the same run.
+//! Our shim beside containerd's own, under the same daemon, in the same run, by turns.
 //!
-//! `cargo bench --bench containerd` builds ours statically linked, starts the installed containerd
-//! in namespaces of its own (as `cargo test --test containerd` does), and prints medians and their
-//! ratios. CPU time is that of the shims' own processes alone (`clock_getcpuclockid(3)`), read when
-//! they have ended and nobody has reaped them yet; what runtimes use is theirs. Needs root.
+//! `cargo bench --bench containerd` builds ours as it is shipped and prints, for each containerd
+//! that the tests in `tests/containerd` find here, medians (memory, times) and means (CPU) of both
+//! and their ratio. The CPU time is that of all processes of the shim (`start`, the server,
+//! `delete`), without that of the runtime: a wrapper puts each of them into a control group of its
+//! own, whose count is in nanoseconds. What a runtime's wrapper needs until it has moved, some
+//! tenths of a millisecond for each call of the runtime, counts for both shims.
 #![allow(
+    dead_code,
     clippy::disallowed_methods,
     clippy::disallowed_types,
-    clippy::expect_used,
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::print_stdout,
-    dead_code,
     missing_docs
 )]
 
@@ -20,288 +22,86 @@ mod client;
 mod daemon;
 #[path = "../tests/containerd/place.rs"]
 mod place;
+#[path = "../tests/containerd/scene.rs"]
+mod scene;
+mod static_build;
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use client::{told, wait_for};
-use daemon::{Combination, Daemon, IMAGE, Shim, arguments};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
-use nix::unistd::Pid;
+use client::{told, until};
+use daemon::{Combination, Daemon, Shim};
+use scene::Scene;
 
 const SHIMS: [Shim; 2] = [Shim::Stock, Shim::Ours];
-const RUNS: usize = 9;
-const EXECS: usize = 25;
-const FLAGS: &str = "-C target-feature=+crt-static -C relocation-model=static";
+const RUNS: usize = 20;
+const EXECS: usize = 50;
+const CONTAINERS: usize = 5;
+const STARTS: usize = 20;
+const OUTPUT_MIB: usize = 512;
 
-fn main() -> ExitCode {
-    // Built outside: inside, this program's namespace has another /run.
-    if std::env::var_os("WAVETANK_TEST_INSIDE").is_none() {
-        build_static();
+/// Moves itself to a control group, and becomes another program. Which, is told by a file beside it.
+const WRAPPER: &str = r#"
+use std::os::unix::process::CommandExt;
+fn main() {
+    let mut path = std::env::current_exe().unwrap().into_os_string();
+    path.push(".to");
+    let text = std::fs::read_to_string(path).unwrap();
+    let (group, program) = text.trim_end().split_once('\n').unwrap();
+    std::fs::write(format!("{group}/cgroup.procs"), "0").unwrap();
+    let args: Vec<_> = std::env::args_os().collect();
+    panic!("{}", std::process::Command::new(program).args(&args[1..]).exec());
+}
+"#;
+
+fn main() {
+    if !place::is_inside() {
+        let directory = static_build::build();
+        static_build::build_small(&directory, "wrapper", WRAPPER);
+        // Freshly written programs are dirty in the page cache, and would count as ours.
+        Command::new("sync").status().expect("sync");
     }
     match place::enter() {
-        place::Entered::Inside => {
-            measure();
-            ExitCode::SUCCESS
-        }
-        place::Entered::Ended(code) => code,
-        place::Entered::Cannot(why) => {
-            println!("SKIPPED containerd: {why}");
-            ExitCode::SUCCESS
-        }
+        place::Entered::Inside => compare(),
+        place::Entered::Ended(_) => {}
+        place::Entered::Cannot(why) => println!("SKIPPED: {why}"),
     }
 }
 
-fn target() -> String {
-    format!("{}-unknown-linux-gnu", std::env::consts::ARCH)
+/// Where the static programs are; they were built before.
+fn programs() -> PathBuf {
+    let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/static").join(target).join("release")
 }
 
-fn our_static_shim() -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    root.join("target/static").join(target()).join("release/containerd-shim-wavetank-v2")
-}
-
-fn build_static() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let built = Command::new(env!("CARGO"))
-        .args(["build", "--release", "--bin", "containerd-shim-wavetank-v2"])
-        .args(["--target", &target(), "--target-dir"])
-        .arg(root.join("target/static"))
-        .env("RUSTFLAGS", FLAGS)
-        .env_remove("CARGO_ENCODED_RUSTFLAGS")
-        .current_dir(root)
-        .status();
-    assert!(built.unwrap().success(), "the static shim could not be built");
-    // Freshly written programs are dirty in the page cache, and would count as ours.
-    Command::new("sync").status().unwrap();
-}
-
-fn measure() {
-    // Orphaned shims become our children, so that we can look at them when they have ended.
-    nix::sys::prctl::set_child_subreaper(true).unwrap();
-    let (mut containerds, _) = place::containerds();
-    let (runtime, runtime_path) = place::runtimes().remove(0);
-    let combination = Combination { containerd: containerds.remove(0), runtime, runtime_path };
-    println!("containerd {}, medians; the ratio is ours to containerd's own", combination.name());
-    let daemon = Daemon::start(&Arc::new(combination), &SHIMS);
-    let ours = daemon.place.join("bin/containerd-shim-wavetank-v2");
-    fs::remove_file(&ours).unwrap();
-    symlink(our_static_shim(), &ours).unwrap();
-
-    let bench = Bench { daemon };
-    bench.row("start to address, ms", RUNS, |shim, _| bench.start_by_hand(shim).wall);
-    let helpers: Vec<f64> = bench.row("CPU of a run's short programs, ms", RUNS, |shim, _| {
-        let mounting = if shim == Shim::Ours { 2.0 * bench.unmount_by_hand() } else { 0.0 };
-        bench.start_by_hand(shim).cpu + bench.delete_by_hand(shim) + mounting
-    });
-    let servers = bench.row("CPU of a run's server, ms", RUNS, |shim, n| bench.run(shim, n));
-    let [stock, ours] = [0, 1].map(|which: usize| helpers[which] + servers[which]);
-    show("CPU of a whole run, ms", stock, ours);
-    bench.living();
-}
-
-/// What a short program took, in milliseconds.
-struct Took {
-    wall: f64,
-    cpu: f64,
-}
-
-struct Bench {
-    daemon: Daemon,
-}
-
-impl Bench {
-    /// Measures both shims in turn, so that what else the machine does hits both.
-    fn row(&self, name: &str, rounds: usize, of: impl Fn(Shim, usize) -> f64) -> Vec<f64> {
-        let mut values: [Vec<f64>; 2] = Default::default();
-        for round in 0..rounds {
-            for (shim, values) in SHIMS.into_iter().zip(&mut values) {
-                values.push(of(shim, round));
-            }
-        }
-        let medians: Vec<f64> = values.into_iter().map(median).collect();
-        show(name, medians[0], medians[1]);
-        medians
-    }
-
-    fn program(&self, shim: Shim) -> PathBuf {
-        match shim {
-            Shim::Stock => {
-                self.daemon.combination.containerd.programs.join("containerd-shim-runc-v2")
-            }
-            Shim::Ours => self.daemon.place.join("bin/containerd-shim-wavetank-v2"),
-        }
-    }
-
-    fn bundle(&self, shim: Shim) -> PathBuf {
-        let bundle = self.daemon.place.join(format!("by-hand-{}", shim.name()));
-        fs::create_dir_all(bundle.join("rootfs")).unwrap();
-        fs::write(bundle.join("config.json"), r#"{"ociVersion":"1.0.2"}"#).unwrap();
-        bundle
-    }
-
-    fn helper(&self, shim: Shim, action: &str) -> (Took, String) {
-        let bundle = self.bundle(shim);
-        let mut command = Command::new(self.program(shim));
-        command.current_dir(&bundle).stdin(Stdio::null());
-        command.stdout(Stdio::piped()).stderr(Stdio::null());
-        command.env("TTRPC_ADDRESS", self.daemon.place.join("c.sock.ttrpc"));
-        command.args(["-namespace", "by-hand", "-id", "by-hand", "-address"]);
-        command.arg(self.daemon.address()).args(["-publish-binary", "containerd", "-bundle"]);
-        command.arg(&bundle).arg(action);
-        let begin = Instant::now();
-        let mut child = command.spawn().unwrap();
-        let mut out = String::new();
-        let mut pipe = child.stdout.take().unwrap();
-        std::io::Read::read_to_string(&mut pipe, &mut out).unwrap_or_default();
-        let wall = millis(begin.elapsed());
-        let cpu = cpu_at_end(child.id());
-        child.wait().unwrap();
-        (Took { wall, cpu }, out)
-    }
-
-    fn start_by_hand(&self, shim: Shim) -> Took {
-        let (took, address) = self.helper(shim, "start");
-        assert!(address.starts_with("unix://"), "{address:?}");
-        let is_ours = |pid: &u32| arguments(*pid).iter().any(|word| word == "by-hand");
-        let server = wait_for("the server runs", || daemon::processes().find(is_ours));
-        nix::sys::signal::kill(pid(server), nix::sys::signal::SIGKILL).unwrap();
-        cpu_at_end(server);
-        nix::sys::wait::waitpid(pid(server), None).unwrap();
-        fs::remove_file(address.trim().trim_start_matches("unix://")).unwrap();
-        took
-    }
-
-    fn delete_by_hand(&self, shim: Shim) -> f64 {
-        self.helper(shim, "delete").0.cpu
-    }
-
-    /// Ours has a child for mounting, and one for unmounting.
-    fn unmount_by_hand(&self) -> f64 {
-        let job = self.daemon.place.join("job.json");
-        fs::write(&job, r#"{"unmount":{"rootfs":"/run/none"}}"#).unwrap();
-        let mut command = Command::new(self.program(Shim::Ours));
-        command.arg("mount").stdin(fs::File::open(job).unwrap()).stdout(Stdio::null());
-        let mut child = command.spawn().unwrap();
-        let cpu = cpu_at_end(child.id());
-        assert!(child.wait().unwrap().success(), "nothing to unmount is no failure");
-        cpu
-    }
-
-    /// CPU of the server of one `ctr run`.
-    fn run(&self, shim: Shim, number: usize) -> f64 {
-        let mut run = self.daemon.ctr(shim);
-        run.args(["run", "--rm", "--runtime", shim.runtime_name(), IMAGE]);
-        run.arg(format!("r{number}")).arg("true");
-        told(run).fine();
-        // The one orphan that has ended, or is about to.
-        let ended = waitid(Id::All, WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT).unwrap();
-        let server = match ended {
-            WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..) => pid,
-            other => panic!("{other:?}"),
-        };
-        let cpu = cpu_of(server);
-        nix::sys::wait::waitpid(server, None).unwrap();
-        cpu
-    }
-
-    /// What is measured of shims that live.
-    fn living(&self) {
-        for shim in SHIMS {
-            self.ctr(
-                shim,
-                &["run", "-d", "--runtime", shim.runtime_name(), IMAGE, "b", "sleep", "1000"],
-            );
-        }
-        let servers = SHIMS.map(|shim| self.daemon.shims(shim)[0]);
-        let memory = |name: &str| {
-            let [stock, ours] = servers.map(private_dirty);
-            show(name, stock, ours);
-        };
-        memory("private dirty with one container, kB");
-        self.row("CPU of an exec, ms", EXECS, |shim, number| {
-            let server = pid(servers[shim as usize]);
-            let before = cpu_of(server);
-            let id = format!("e{number}");
-            self.ctr(shim, &["tasks", "exec", "--exec-id", &id, "b", "true"]);
-            cpu_of(server) - before
-        });
-        memory("private dirty after its execs, kB");
-        self.row("CPU for 1 GiB of an exec's output, ms", 3, |shim, number| {
-            let server = pid(servers[shim as usize]);
-            let before = cpu_of(server);
-            self.ctr(
-                shim,
-                &[
-                    "tasks",
-                    "exec",
-                    "--exec-id",
-                    &format!("o{number}"),
-                    "b",
-                    "dd",
-                    "if=/dev/zero",
-                    "bs=64k",
-                    "count=16384",
-                ],
-            );
-            cpu_of(server) - before
-        });
-        self.row("CPU of a server whose init says 1 GiB, ms", 3, |shim, number| {
-            let mut run = self.daemon.ctr(shim);
-            run.args(["run", "--rm", "--runtime", shim.runtime_name(), IMAGE]);
-            run.arg(format!("g{number}")).args(["dd", "if=/dev/zero", "bs=64k", "count=16384"]);
-            run.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-            assert!(run.status().unwrap().success(), "1 GiB of output");
-            let ended = waitid(Id::All, WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT).unwrap();
-            let server = ended.pid().unwrap();
-            let cpu = cpu_of(server);
-            nix::sys::wait::waitpid(server, None).unwrap();
-            cpu
-        });
-        for shim in SHIMS {
-            self.ctr(shim, &["tasks", "kill", "-s", "9", "b"]);
-            self.ctr(shim, &["tasks", "delete", "b"]);
-        }
-    }
-
-    fn ctr(&self, shim: Shim, args: &[&str]) {
-        let mut command = self.daemon.ctr(shim);
-        command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        // Deleting what was killed is told as a failure.
-        command.status().unwrap();
+fn compare() {
+    let (containerds, _) = place::containerds();
+    let (runtime, runtime_path) = place::runtimes().swap_remove(0);
+    for containerd in containerds {
+        let runtime_path = runtime_path.clone();
+        let combination = Arc::new(Combination { containerd, runtime, runtime_path });
+        let daemon = Arc::new(Daemon::start(&combination, &SHIMS));
+        let groups = Groups::new(&daemon);
+        println!("\ncontainerd {}, both shims by turns", combination.name());
+        println!("{:44} {:>10} {:>10} {:>8}", "", "stock", "ours", "ratio");
+        let scenes = SHIMS.map(|shim| Scene::new(&daemon, shim, 0));
+        groups.wrap(&daemon, true);
+        cpu(&scenes, &groups);
+        groups.wrap(&daemon, false);
+        memory(&scenes);
+        starts(&scenes);
+        drop(scenes);
+        drop(daemon);
+        groups.remove();
     }
 }
 
-fn pid(number: u32) -> Pid {
-    Pid::from_raw(number.cast_signed())
-}
-
-/// CPU that a process has used, in milliseconds; not that of its children.
-fn cpu_of(process: Pid) -> f64 {
-    let clock: ClockId = clock_getcpuclockid(process).unwrap();
-    millis(Duration::from(clock_gettime(clock).unwrap()))
-}
-
-/// The same, once it has ended; it is left to be reaped.
-fn cpu_at_end(process: u32) -> f64 {
-    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
-    waitid(Id::Pid(pid(process)), flags).unwrap();
-    cpu_of(pid(process))
-}
-
-fn private_dirty(process: u32) -> f64 {
-    let rollup = fs::read_to_string(format!("/proc/{process}/smaps_rollup")).unwrap();
-    let line = rollup.lines().find_map(|line| line.strip_prefix("Private_Dirty:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
-}
-
-fn millis(time: Duration) -> f64 {
-    time.as_secs_f64() * 1000.0
+fn row(name: &str, [stock, ours]: [f64; 2]) {
+    println!("{name:44} {stock:>10.2} {ours:>10.2} {:>8.2}", stock / ours);
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -309,6 +109,201 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-fn show(name: &str, stock: f64, ours: f64) {
-    println!("{name:42} containerd's {stock:>9.2}   ours {ours:>9.2}   ratio {:.3}", ours / stock);
+/// Control groups whose CPU time is counted: one for each shim, one for all runtimes.
+struct Groups {
+    directories: Vec<PathBuf>,
+}
+
+const RUNTIMES: usize = 2;
+
+impl Groups {
+    fn new(daemon: &Daemon) -> Groups {
+        let first = Path::new("/sys/fs/cgroup/cpuacct");
+        let root = if first.is_dir() { first } else { Path::new("/sys/fs/cgroup") };
+        let number = daemon.namespace(Shim::Stock);
+        let names = ["stock", "ours", "runtimes"];
+        let directories = names.map(|name| root.join(format!("bench-{number}-{name}"))).to_vec();
+        directories.iter().for_each(|directory| fs::create_dir(directory).unwrap());
+        Groups { directories }
+    }
+
+    /// Puts programs before those of the daemon: with or without accounting.
+    fn wrap(&self, daemon: &Daemon, account: bool) {
+        let stock = daemon.combination.containerd.programs.join("containerd-shim-runc-v2");
+        let stock = if stock.exists() { stock } else { "/usr/bin/containerd-shim-runc-v2".into() };
+        let ours = programs().join("containerd-shim-wavetank-v2");
+        let all = [
+            ("containerd-shim-runc-v2", stock, Shim::Stock as usize),
+            ("containerd-shim-wavetank-v2", ours, Shim::Ours as usize),
+            ("runc", daemon.combination.runtime_path.clone(), RUNTIMES),
+        ];
+        for (name, program, group) in all {
+            let path = daemon.place.join("bin").join(name);
+            let _ = fs::remove_file(&path);
+            if account {
+                let group = self.directories[group].display();
+                fs::write(path.with_extension("to"), format!("{group}\n{}\n", program.display()))
+                    .unwrap();
+                let copied = Command::new("cp").arg(programs().join("wrapper")).arg(&path).status();
+                assert!(copied.unwrap().success());
+            } else {
+                std::os::unix::fs::symlink(program, path).unwrap();
+            }
+        }
+    }
+
+    /// What a shim's processes have used, in ms.
+    fn used(&self, shim: Shim) -> f64 {
+        let directory = &self.directories[shim as usize];
+        if let Ok(text) = fs::read_to_string(directory.join("cpuacct.usage")) {
+            return text.trim().parse::<f64>().unwrap() / 1e6;
+        }
+        let text = fs::read_to_string(directory.join("cpu.stat")).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("usage_usec ")).unwrap();
+        line.parse::<f64>().unwrap() / 1e3
+    }
+
+    fn remove(&self) {
+        for directory in &self.directories {
+            until("its processes have gone", || fs::remove_dir(directory).is_ok());
+        }
+    }
+}
+
+fn wait_until_gone(scene: &Scene) {
+    until("the shim has gone", || scene.daemon.shims(scene.shim).is_empty());
+}
+
+fn cpu(scenes: &[Scene; 2], groups: &Groups) {
+    let run = |scene: &Scene| {
+        told(scene.run("c", &["--rm"], &["true"])).fine();
+        wait_until_gone(scene);
+    };
+    // The first ones find cold caches.
+    scenes.iter().for_each(run);
+    let runs = means(scenes, groups, RUNS, |scene, _| run(scene));
+    row("CPU of a run, ms", runs);
+
+    scenes.iter().for_each(|scene| scene.detached("c", &[], "sleep 1000"));
+    let exec = |scene: &Scene, number: usize| {
+        told(scene.exec("c", &format!("e{number}"), &[], &["true"])).fine();
+    };
+    scenes.iter().for_each(|scene| exec(scene, EXECS));
+    row("CPU of an exec, ms", means(scenes, groups, EXECS, exec));
+    scenes.iter().for_each(|scene| scene.remove("c"));
+    scenes.iter().for_each(wait_until_gone);
+
+    let count = format!("count={OUTPUT_MIB}");
+    let output = means(scenes, groups, 3, |scene, _| {
+        let mut command = scene.run("c", &["--rm"], &["dd", "if=/dev/zero", "bs=1M", &count]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        assert!(command.status().unwrap().success());
+        wait_until_gone(scene);
+    });
+    let per_gib = |at: usize| (output[at] - runs[at]).max(0.0) * 1024.0 / OUTPUT_MIB as f64;
+    row("CPU of 1 GiB of output, ms", [per_gib(0), per_gib(1)]);
+}
+
+/// The CPU time of each of so many, by turns.
+fn means(
+    scenes: &[Scene; 2],
+    groups: &Groups,
+    count: usize,
+    act: impl Fn(&Scene, usize),
+) -> [f64; 2] {
+    let before = SHIMS.map(|shim| groups.used(shim));
+    for number in 0..count {
+        scenes.iter().for_each(|scene| act(scene, number));
+    }
+    SHIMS.map(|shim| (groups.used(shim) - before[shim as usize]) / count as f64)
+}
+
+fn memory(scenes: &[Scene; 2]) {
+    let names: Vec<String> = (0..CONTAINERS).map(|number| format!("m{number}")).collect();
+    for name in &names {
+        scenes.iter().for_each(|scene| scene.detached(name, &[], "sleep 1000"));
+    }
+    let of_all = |read: &dyn Fn(u32) -> f64| {
+        [0, 1].map(|at: usize| {
+            let scene = &scenes[at];
+            median(names.iter().map(|name| read(scene.shim_of(name))).collect())
+        })
+    };
+    let private = |pid| number(pid, "smaps_rollup", "Private_Dirty:");
+    row("private dirty with one container, kB", of_all(&private));
+    row("RSS, kB", of_all(&|pid| number(pid, "smaps_rollup", "Rss:")));
+    row("threads", of_all(&|pid| number(pid, "status", "Threads:")));
+    let fds = |pid| fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count() as f64;
+    row("descriptors", of_all(&fds));
+    for number in 0..EXECS {
+        for scene in scenes {
+            told(scene.exec("m0", &format!("e{number}"), &[], &["true"])).fine();
+        }
+    }
+    let name = format!("private dirty after {EXECS} execs, kB");
+    row(&name, [0, 1].map(|at: usize| private(scenes[at].shim_of("m0"))));
+    for name in &names {
+        scenes.iter().for_each(|scene| scene.remove(name));
+    }
+    scenes.iter().for_each(wait_until_gone);
+}
+
+fn number(pid: u32, file: &str, key: &str) -> f64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap();
+    let line = text.lines().find(|line| line.starts_with(key)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// From the execution of `start` to the address, and to the end of what it says.
+fn starts(scenes: &[Scene; 2]) {
+    let mut times = [Vec::new(), Vec::new()];
+    for turn in 0..=STARTS {
+        for (scene, times) in scenes.iter().zip(&mut times) {
+            let time = start(scene, &format!("start{turn}"));
+            if turn > 0 {
+                times.push(time);
+            }
+        }
+    }
+    let of = |part: fn(&(f64, f64)) -> f64| {
+        [0, 1].map(|at: usize| median(times[at].iter().map(part).collect()))
+    };
+    row("start, until the address is told, ms", of(|time| time.0));
+    row("start, until it has said all, ms", of(|time| time.1));
+}
+
+fn start(scene: &Scene, id: &str) -> (f64, f64) {
+    let bundle = scene.directory().join(id);
+    fs::create_dir_all(&bundle).unwrap();
+    fs::write(bundle.join("config.json"), r#"{"ociVersion":"1.0.2"}"#).unwrap();
+    nix::unistd::mkfifo(&bundle.join("log"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    // The daemon holds the log open.
+    let log = fs::File::options().read(true).write(true).open(bundle.join("log")).unwrap();
+    let program = match scene.shim {
+        Shim::Stock => "containerd-shim-runc-v2",
+        Shim::Ours => "containerd-shim-wavetank-v2",
+    };
+    let namespace = scene.daemon.namespace(scene.shim);
+    let mut command = Command::new(scene.daemon.place.join("bin").join(program));
+    command.args(["-namespace", &namespace, "-publish-binary", "containerd", "-address"]);
+    command.arg(scene.daemon.address()).args(["-id", id, "start"]).current_dir(&bundle);
+    let ttrpc = format!("{}.ttrpc", scene.daemon.address().display());
+    command.env("TTRPC_ADDRESS", ttrpc).env("GOMAXPROCS", "2").env("MAX_SHIM_VERSION", "2");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+    let begun = Instant::now();
+    let mut child = command.spawn().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    let mut text = vec![0; 1];
+    stdout.read_exact(&mut text).unwrap();
+    let first = begun.elapsed();
+    stdout.read_to_end(&mut text).unwrap();
+    let whole = begun.elapsed();
+    assert!(child.wait().unwrap().success());
+    for pid in scene.daemon.shims(scene.shim) {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    }
+    wait_until_gone(scene);
+    drop(log);
+    (first.as_secs_f64() * 1e3, whole.as_secs_f64() * 1e3)
 }

@@ -10,12 +10,16 @@
     missing_docs
 )]
 
+mod static_build;
+
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 const SHIMS: usize = 5;
-const FLAGS: &str = "-C target-feature=+crt-static -C relocation-model=static";
+
+/// A program that does nothing but wait: what every Rust program needs at the least.
+const FLOOR: &str = "fn main() { loop { std::thread::park() } }";
 
 /// What is measured of one process, in kB where it is memory.
 struct Figures {
@@ -26,8 +30,8 @@ struct Figures {
 }
 
 fn main() {
-    let directory = build_static();
-    let floor_program = build_floor(&directory);
+    let directory = static_build::build();
+    let floor_program = static_build::build_small(&directory, "floor", FLOOR);
     // Freshly written programs are dirty in the page cache, and would count as ours.
     Command::new("sync").status().expect("sync");
 
@@ -67,40 +71,6 @@ fn print_row(name: &str, shim: &[Figures], floor: &[Figures], of: impl Fn(&Figur
     let (shim, floor) = (median(shim), median(floor));
     let ratio = shim as f64 / floor as f64;
     println!("{name:20} {shim:>9}   an empty program: {floor:>9}   ratio {ratio:.2}");
-}
-
-/// Builds the programs statically linked, and gives their directory.
-fn build_static() -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-    let target_dir = root.join("target/static");
-    let built = Command::new(env!("CARGO"))
-        .args(["build", "--release", "--package", "wavetank", "--package", "fake-runc", "--bins"])
-        .args(["--target", &target, "--target-dir"])
-        .arg(&target_dir)
-        .env("RUSTFLAGS", FLAGS)
-        .env_remove("CARGO_ENCODED_RUSTFLAGS")
-        .current_dir(root)
-        .status()
-        .expect("cargo build");
-    assert!(built.success(), "the static programs could not be built");
-    target_dir.join(target).join("release")
-}
-
-/// A program that does nothing but wait: what every Rust program needs at the least.
-fn build_floor(directory: &Path) -> PathBuf {
-    let source = directory.join("floor.rs");
-    let program = directory.join("floor");
-    fs::write(&source, "fn main() { loop { std::thread::park() } }").expect("floor.rs");
-    let built = Command::new("rustc")
-        .args(["-O", "-C", "panic=abort", "-C", "strip=symbols"])
-        .args(FLAGS.split(' '))
-        .arg("-o")
-        .args([&program, &source])
-        .status()
-        .expect("rustc");
-    assert!(built.success(), "the empty program could not be built");
-    program
 }
 
 fn start(program: &Path, args: &[&str]) -> Child {

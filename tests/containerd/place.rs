@@ -25,8 +25,13 @@ pub(crate) struct Installed {
     pub(crate) programs: PathBuf,
 }
 
+/// Whether this program is the one inside already.
+pub(crate) fn is_inside() -> bool {
+    std::env::var_os(INSIDE).is_some()
+}
+
 pub(crate) fn enter() -> Entered {
-    if std::env::var_os(INSIDE).is_some() {
+    if is_inside() {
         prepare();
         return Entered::Inside;
     }
