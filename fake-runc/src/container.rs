@@ -125,6 +125,7 @@ fn exec_inner<H: Host>(host: &mut H, cx: &Context, exec: &Exec) -> Result<i32> {
         }
         Status::Created | Status::Running | Status::Paused => {}
     }
+    moment::play(host, &cx.global, &cx.steps.checked, None)?;
     let process = match &exec.process {
         Some(path) => spec::read_process(host, path)?,
         None => spec::read_config(host, &state.bundle)?.process.unwrap_or_default(),

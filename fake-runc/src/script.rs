@@ -79,6 +79,8 @@ impl Default for Guest {
 pub struct Steps {
     /// Before anything was done.
     pub before: Moment,
+    /// When the container was found fit for what is asked, and nothing is started. For `exec`.
+    pub checked: Moment,
     /// When the process was started and has its terminal, and the pid file is not written.
     /// For `create`, `run`, `restore`, `exec`, and the `start` of 2016. For `checkpoint`, when its
     /// log was begun, and nothing saved or ended.
@@ -266,7 +268,7 @@ impl Script {
     #[must_use]
     pub fn based_at(mut self, directory: &Path) -> Script {
         let all_steps = self.on.values_mut().chain([&mut self.any]);
-        let moments = all_steps.flat_map(|s| [&mut s.before, &mut s.midway, &mut s.after]);
+        let moments = all_steps.flat_map(|s| [&mut s.before, &mut s.checked, &mut s.midway, &mut s.after]);
         let waits = moments.map(|moment| &mut moment.wait_for);
         for path in waits.chain([&mut self.container.cwd, &mut self.exec.cwd]).flatten() {
             *path = directory.join(&*path);

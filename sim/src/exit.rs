@@ -28,6 +28,7 @@ impl Kernel {
         self.leave_inode(cwd);
         self.set_exe(pid, None);
         self.leave_terminal(pid);
+        self.end_pid_space(pid);
         self.trace.event([pid_number(pid), 101, 0], || format!("{pid} closes everything"));
     }
 
@@ -63,17 +64,21 @@ impl Kernel {
         self.tell_parent(pid, parent);
     }
 
-    /// The nearest living ancestor that wants orphans, or init.
+    /// The nearest living ancestor that wants orphans, or init: that of its pid namespace.
     fn heir(&self, pid: i32) -> i32 {
+        let space = self.processes[&pid].pid_space;
         let mut at = self.processes[&pid].parent;
         while at > INIT {
             let process = &self.processes[&at];
+            if process.pid_space != space {
+                break;
+            }
             if process.subreaper && process.lives() {
                 return at;
             }
             at = process.parent;
         }
-        INIT
+        if space == 0 { INIT } else { space }
     }
 
     fn adopt(&mut self, heir: i32, child: i32) {
@@ -91,14 +96,14 @@ impl Kernel {
 
     fn tell_parent(&mut self, pid: i32, parent: i32) {
         self.changed();
-        if parent == INIT {
+        if parent == INIT || self.is_dying_leader(parent) {
             self.reap(pid);
         } else {
             self.signal(parent, Signal::CHLD);
         }
     }
 
-    fn reap(&mut self, pid: i32) {
+    pub(crate) fn reap(&mut self, pid: i32) {
         let Some(process) = self.processes.remove(&pid) else { return };
         self.process(process.parent).children.retain(|child| *child != pid);
     }

@@ -54,6 +54,7 @@ mod line;
 mod mounts;
 mod names;
 mod open;
+mod pid_space;
 mod pipe;
 mod poll;
 mod proc;

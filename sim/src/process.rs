@@ -57,6 +57,10 @@ pub(crate) struct Process {
     pub(crate) oom_score_adj: i32,
     /// Processes with the same number may share a core; 0 is the number of most.
     pub(crate) core: u64,
+    /// The first process of its pid namespace; 0 is the machine's own namespace.
+    pub(crate) pid_space: i32,
+    /// That of its children, if it is another one (`setns(2)`).
+    pub(crate) children_space: Option<i32>,
 }
 
 /// How far a process's life has come.
@@ -117,6 +121,8 @@ impl Process {
             cgroup: Rc::from("/"),
             oom_score_adj: 0,
             core: 0,
+            pid_space: 0,
+            children_space: None,
         }
     }
 
@@ -153,6 +159,7 @@ impl Kernel {
         let walker = self.walker_for(me, command)?;
         let image = self.image(walker, &command.program).map_err(failed(SpawnStep::Exec))?;
 
+        self.may_have_children(me).map_err(failed(SpawnStep::Fork))?;
         let parent = &self.processes[&me];
         let leads = command.lead != Lead::Nothing;
         let leads_session = matches!(command.lead, Lead::Session | Lead::TerminalSession);
@@ -183,6 +190,8 @@ impl Kernel {
             cgroup: Rc::clone(&parent.cgroup),
             oom_score_adj: parent.oom_score_adj,
             core: parent.core,
+            pid_space: parent.children_space.unwrap_or(parent.pid_space),
+            children_space: None,
         };
         self.use_inode(walker.cwd);
         for file in files {

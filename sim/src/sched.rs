@@ -235,7 +235,8 @@ impl Kernel {
         let process = &self.processes[&pid];
         match (process.stage, &process.wait) {
             (Stage::Init | Stage::Zombie(_), _) => false,
-            (Stage::Closing(_) | Stage::Ending(_), _) => true,
+            (Stage::Ending(_), _) => !self.has_followers(pid),
+            (Stage::Closing(_), _) => true,
             (Stage::Running, _) if process.stopped => false,
             (Stage::Running, None) => true,
             (Stage::Running, Some(wait)) => {

@@ -367,8 +367,7 @@ impl Daemon<'_> {
             match asks::event(&received) {
                 Ok(event) => {
                     if let Some(exit) = event.exit {
-                        let source =
-                            if event.topic == "/tasks/exit" { "TaskExit" } else { "TaskDelete" };
+                        let source = if event.topic == "/tasks/exit" { "TaskExit" } else { "TaskDelete" };
                         self.note_exit(&event.name, source, exit);
                     }
                     self.told.events.push(event);
@@ -388,8 +387,9 @@ impl Daemon<'_> {
         match launch.turn(host, answers) {
             None => return,
             Some(Ok(Said::Address(address))) => drop(self.addresses.insert(name, address)),
+            // Of what was never made it has to invent an end.
             Some(Ok(Said::Deleted(exit))) => {
-                if let Some(exit) = exit {
+                if let Some(exit) = exit.filter(|_| self.told.pids.contains_key(name)) {
                     self.note_exit(name, "delete", exit);
                 }
             }
@@ -462,8 +462,7 @@ impl Daemon<'_> {
             }
             (Ask::Create(name) | Ask::Exec(name) | Ask::Start(name), Err(_)) => {
                 let has_failed = !matches!(ask, Ask::Start(name) if exec_of(name).is_empty());
-                if has_failed
-                    && !self.told.pids.contains_key(*name)
+                if has_failed && !self.told.pids.contains_key(*name)
                     && let Some(streams) = self.streams.get_mut(name)
                 {
                     streams.close(host);
@@ -471,6 +470,9 @@ impl Daemon<'_> {
             }
             (Ask::Wait(name), result) => {
                 self.ended.insert(name);
+                if let Some(streams) = self.streams.get_mut(name) {
+                    streams.process_ended();
+                }
                 if let Ok(payload) = result {
                     self.note_answered_exit(name, "Wait", &payload);
                 }

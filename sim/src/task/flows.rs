@@ -115,6 +115,12 @@ impl Flow {
         self
     }
 
+    /// The container has a pid namespace, so that all end with its init.
+    fn private(mut self) -> Flow {
+        self.plan.private_pids = true;
+        self
+    }
+
     /// The log may say what it will.
     fn complaining(self) -> Flow {
         Flow { log_counts: false, ..self }

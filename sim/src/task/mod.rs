@@ -10,6 +10,7 @@ mod plan;
 mod streams;
 
 use std::cell::RefCell;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -18,9 +19,10 @@ use serde_json::json;
 pub use flows::{Flow, flow, flows};
 pub use plan::{Answer, Ask, Event, Exit, Name, Plan, Process, Step, Told, Until};
 
+use crate::choose::Lazy;
 use crate::guests::guest;
 use crate::run::Run;
-use crate::{Choose, Config, World};
+use crate::{Choose, Config, SimHost, World};
 use plan::container_of;
 
 /// Where everything of a run is, the programs excepted.
@@ -45,7 +47,9 @@ pub fn run(flow: &Flow, chooser: &mut dyn Choose, keep_trace: bool) -> Run {
     let failure = match world.start("/bin/actor", &["actor"]) {
         Ok(pid) => {
             world.set_cgroup(pid, CGROUP);
-            let outcome = world.run(chooser);
+            // In how long steps the processes take their turns.
+            let plain_of_16 = [0, 0, 11, 15][chooser.choose(4)];
+            let outcome = world.run(&mut Lazy { inner: chooser, plain_of_16 });
             oracles::verdict(&world, flow, &outcome, &told.borrow(), &before)
         }
         Err(error) => Some(format!("the actor could not be started: {error:?}")),
@@ -61,7 +65,6 @@ fn furnish(world: &mut World, flow: &Flow, told: &Rc<RefCell<Told>>) {
         .add_file("/sys/fs/cgroup/cgroup.controllers", "memory pids\n")
         .add_file(Path::new(CGROUP_DIR).join("memory.events"), memory_events(0))
         .add_program(format!("/bin/{SHIM}"), |host, argv| wavetank::task::main(host, argv))
-        .add_program("/bin/runc", |host, argv| fake_runc::main(host, argv))
         .add_program("/bin/guest", |host, argv| guest(host, argv));
     for process in flow.plan.processes.iter().filter(|it| container_of(it.name) == it.name) {
         let bundle = Path::new(WORK).join("bundles").join(process.name);
@@ -70,6 +73,13 @@ fn furnish(world: &mut World, flow: &Flow, told: &Rc<RefCell<Told>>) {
             .add_file(bundle.join("fake-runc.json"), script(&flow.script))
             .add_fifo(bundle.join("log"));
     }
+    let private_pids = flow.plan.private_pids;
+    world.add_program("/bin/runc", move |host, argv| {
+        if private_pids {
+            choose_pid_space(host, argv);
+        }
+        fake_runc::main(host, argv)
+    });
     for fault in &flow.faults {
         world.add_fault(fault.clone());
     }
@@ -89,6 +99,20 @@ fn script(wishes: &serde_json::Value) -> String {
         script.extend(wishes.clone());
     }
     script.to_string()
+}
+
+/// fake-runc does nothing about namespaces; here its container's init leads one, and execs join it.
+fn choose_pid_space(host: &mut SimHost<'_>, argv: &[OsString]) {
+    let has = |word: &str| argv.iter().any(|it| it == word);
+    if argv.get(1).is_some_and(|word| word == "init") {
+        return host.lead_pid_space();
+    }
+    let Some(id) = argv.last().filter(|_| has("exec")) else { return };
+    let file = Path::new(WORK).join("bundles").join(id).join("init.pid");
+    let pid = wavetank::files::read_file(host, &file, 64).ok();
+    if let Some(pid) = pid.and_then(|text| wavetank::oci::parse_pid(&text).ok()) {
+        host.join_pid_space(pid);
+    }
 }
 
 /// What the kernel says of a cgroup that was out of memory so many times.

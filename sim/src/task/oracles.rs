@@ -70,7 +70,9 @@ const ORACLES: [Oracle; 9] = [
     Oracle {
         name: "nothing left",
         sentence: "no process, zombie, descriptor, mount, fifo, socket or file is left",
-        objection: |run| run.world.leaks(&lasting(run.before)).first().map(ToString::to_string),
+        objection: |run| {
+            run.world.leaks(&lasting(run.before)).first().map(ToString::to_string)
+        },
     },
 ];
 
@@ -83,7 +85,8 @@ pub(super) fn verdict(
     before: &[PathBuf],
 ) -> Option<String> {
     if *outcome != Outcome::Done {
-        return Some(outcome.to_string());
+        let wrong = told.wrong.first().cloned().unwrap_or_default();
+        return Some(format!("{outcome}\n{wrong}\nlog: {}", told.log));
     }
     let run = Run { world, flow, told, before };
     let logged = silence(&run);
@@ -205,8 +208,10 @@ fn output(run: &Run<'_>) -> Option<String> {
             return Some(format!("{name}: its output has not come to its end"));
         }
         let seen = run.told.outputs.get(name)?;
-        let streams =
-            [("stdout", &seen[0], &process.stdout), ("stderr", &seen[1], &process.stderr)];
+        let streams = [("stdout", &seen[0], &process.stdout), ("stderr", &seen[1], &process.stderr)];
+        // What a runtime says of its failing goes where the process would have spoken.
+        let speaks_for_itself = !process.may_vanish || run.told.pids.contains_key(name);
+        let streams = streams.into_iter().filter(|_| speaks_for_itself);
         streams.into_iter().find_map(|(stream, seen, wrote)| {
             let same = seen.iter().zip(wrote).take_while(|(one, other)| one == other).count();
             let cut = process.may_be_cut && same == seen.len();

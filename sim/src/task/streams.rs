@@ -10,19 +10,12 @@ use super::plan::Process;
 /// The fifos of one process as its client has them.
 pub(super) struct Streams {
     stdin: PathBuf,
-    input: Input,
+    input: Option<Fd>,
     unwritten: Vec<u8>,
     ends_input: bool,
     pub(super) outputs: [Output; 2],
     leaves_after: Option<usize>,
     pub(super) may_read: bool,
-}
-
-enum Input {
-    /// Nobody reads yet, so that it cannot be opened for writing.
-    Waiting,
-    Open(Fd),
-    Closed,
 }
 
 /// A reader of one of the output fifos.
@@ -51,7 +44,7 @@ impl Streams {
         };
         Ok(Streams {
             stdin: path(process.name, "stdin"),
-            input: Input::Closed,
+            input: None,
             unwritten: process.input.clone(),
             ends_input: false,
             outputs: [output("stdout"), output("stderr")],
@@ -68,13 +61,21 @@ impl Streams {
                 output.open(host);
             }
         }
-        if matches!(self.input, Input::Closed) && !(self.ends_input && self.unwritten.is_empty()) {
-            self.input = Input::Waiting;
+        // A client that waits in open(2) for a reader is a writer already, and this one never waits.
+        if self.input.is_none() && !(self.ends_input && self.unwritten.is_empty()) {
+            let flags = OpenFlags::READ | OpenFlags::WRITE | OpenFlags::NONBLOCK;
+            self.input = host.open(&self.stdin, flags, 0).ok();
         }
     }
 
     pub(super) fn has_ended(&self) -> bool {
         self.outputs.iter().all(|output| output.fd.is_none())
+    }
+
+    /// The process is no more, and wants no input.
+    pub(super) fn process_ended(&mut self) {
+        self.unwritten.clear();
+        self.ends_input = true;
     }
 
     pub(super) fn end_input(&mut self) {
@@ -86,7 +87,7 @@ impl Streams {
             let outputs = self.outputs.iter().filter_map(|output| output.fd);
             questions.extend(outputs.map(|fd| PollFd::new(fd, Ready::READ)));
         }
-        if let Input::Open(fd) = self.input
+        if let Some(fd) = self.input
             && !self.unwritten.is_empty()
         {
             questions.push(PollFd::new(fd, Ready::WRITE));
@@ -95,23 +96,14 @@ impl Streams {
 
     /// Whether something must be looked at again that no descriptor tells of.
     pub(super) fn must_look_again(&self) -> bool {
-        match self.input {
-            Input::Waiting => true,
-            Input::Open(_) => self.ends_input && self.unwritten.is_empty(),
-            Input::Closed => false,
-        }
+        self.input.is_some() && self.ends_input && self.unwritten.is_empty()
     }
 
     pub(super) fn turn<H: Host>(&mut self, host: &mut H, answers: &[PollFd]) {
-        let is_ready =
-            |fd: Fd| answers.iter().any(|answer| answer.fd == fd && !answer.ready.is_empty());
-        if matches!(self.input, Input::Waiting) {
-            let flags = OpenFlags::WRITE | OpenFlags::NONBLOCK;
-            if let Ok(fd) = host.open(&self.stdin, flags, 0) {
-                self.input = Input::Open(fd);
-            }
-        }
-        if let Input::Open(fd) = self.input {
+        let is_ready = |fd: Fd| {
+            answers.iter().any(|answer| answer.fd == fd && !answer.ready.is_empty())
+        };
+        if let Some(fd) = self.input {
             if !self.unwritten.is_empty() && is_ready(fd) {
                 match host.write(fd, &self.unwritten) {
                     Ok(count) => drop(self.unwritten.drain(..count)),
@@ -122,7 +114,7 @@ impl Streams {
             }
             if self.ends_input && self.unwritten.is_empty() {
                 close_all(host, [fd]);
-                self.input = Input::Closed;
+                self.input = None;
             }
         }
         if !self.may_read {
@@ -145,9 +137,7 @@ impl Streams {
 
     /// The client goes, for a while or for good.
     pub(super) fn close<H: Host>(&mut self, host: &mut H) {
-        if let Input::Open(fd) = std::mem::replace(&mut self.input, Input::Closed) {
-            close_all(host, [fd]);
-        }
+        close_all(host, self.input.take());
         for output in &mut self.outputs {
             close_all(host, output.fd.take());
         }

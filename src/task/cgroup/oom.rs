@@ -160,15 +160,16 @@ impl OomWatch {
 /// Reads `memory.events`, whereupon it is not ready until it has changed again. If it cannot be
 /// read it would be ready for ever, so it is no use then.
 fn look_at_events<H: Host>(host: &mut H, file: Fd, told: &mut u64) -> Seen {
-    let mut buffer = [0; 4096];
-    let count = loop {
-        match host.read_at(file, 0, &mut buffer) {
-            Ok(count) => break count,
+    let (mut buffer, mut len) = ([0; 4096], 0);
+    while let Some(rest) = buffer.get_mut(len..).filter(|rest| !rest.is_empty()) {
+        match host.read_at(file, len as u64, rest) {
+            Ok(0) => break,
+            Ok(count) => len += count,
             Err(Errno::EINTR) => {}
             Err(_) => return Seen::Gone,
         }
-    };
-    let text = String::from_utf8_lossy(buffer.get(..count).unwrap_or_default());
+    }
+    let text = String::from_utf8_lossy(buffer.get(..len).unwrap_or_default());
     let kills = Table::parse(&text).get("oom_kill");
     let new = kills.saturating_sub(*told);
     *told = kills;

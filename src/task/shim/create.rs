@@ -215,7 +215,7 @@ impl Shim {
     pub(super) fn fail_create<H: Host>(&mut self, host: &mut H, key: JobKey, failure: Status) {
         let Some(job) = self.jobs.get_mut(&key) else { return };
         job.failure = Some(failure);
-        let (process, made, exists) = (job.process, job.made.take(), job.exists);
+        let (process, made, is_there) = (job.process, job.made.take(), job.is_there);
         if let Some(process) = self.processes.get_mut(&process) {
             process.stdio.close(host);
         }
@@ -227,7 +227,7 @@ impl Shim {
         let Some(id) = self.processes.get(&process).map(|init| init.container.clone()) else {
             return;
         };
-        if exists {
+        if is_there {
             let argv = container.runtime.delete(&id, true);
             let started = self.start_runtime(host, key, argv, super::jobs::Streams::Captured(None));
             if started.is_ok() {

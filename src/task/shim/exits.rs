@@ -65,9 +65,11 @@ impl Shim {
         self.is_being(key, |task| matches!(task, Task::Create(_) | Task::Start))
     }
 
-    /// An init's end is the last of its container: first those go that it has left behind.
+    /// An init's end is the last of its container: first those go that it has left behind. While it
+    /// is being frozen or thawed nobody knows whether it has to be thawed after that.
     fn settle_init<H: Host>(&mut self, host: &mut H, key: ProcessKey) {
-        if self.is_being_made(key) {
+        let is_changing = self.is_being(key, |task| matches!(task, Task::Pause | Task::Resume));
+        if self.is_being_made(key) || is_changing {
             return;
         }
         let Some(process) = self.processes.get(&key) else { return };

@@ -60,7 +60,6 @@ impl Shim {
         }
         let kind = task.clone();
         let step = Step::Runtime;
-        let (output, made, exists, deadline, failure) = (None, None, false, None, None);
         self.jobs.insert(
             key,
             Job {
@@ -68,12 +67,12 @@ impl Shim {
                 process,
                 step,
                 calls,
-                output,
+                output: None,
                 log_from: 0,
-                made,
-                exists,
-                deadline,
-                failure,
+                made: None,
+                is_there: false,
+                deadline: None,
+                failure: None,
             },
         );
         match kind {
@@ -279,7 +278,7 @@ impl Shim {
             let stdio = &process.stdio;
             match step {
                 Step::Logger if stdio.is_ready() || stdio.logger_failed().is_some() || is_late => {
-                    self.logger_ready(host, key);
+                    self.logger_ready(host, key)
                 }
                 Step::Console if !stdio.awaits_console() => self.process_made(host, key),
                 Step::Console if is_late => self.console_missing(host, key),

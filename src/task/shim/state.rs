@@ -251,8 +251,9 @@ pub(super) struct Job {
     pub log_from: u64,
     /// The process that was made.
     pub made: Option<Pid>,
-    /// The runtime has said that it made a container, which it then has to remove if that fails.
-    pub exists: bool,
+    /// The runtime says that it has made the container, which is to be undone if that is not true
+    /// of all of it.
+    pub is_there: bool,
     /// When it is given up ([`Host::now`](crate::host::Host::now)).
     pub deadline: Option<Duration>,
     /// Why it failed, while what it has done is being undone.

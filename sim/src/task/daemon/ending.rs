@@ -27,13 +27,21 @@ impl Daemon<'_> {
         }
     }
 
-    pub(super) fn note_answered_exit(&mut self, name: &str, source: &'static str, payload: &[u8]) {
+    pub(super) fn note_answered_exit(
+        &mut self,
+        name: &str,
+        source: &'static str,
+        payload: &[u8],
+    ) {
         let told = match source {
             "Wait" => api::WaitResponse::parse_from_bytes(payload)
                 .map(|it| asks::exit(it.exit_status, it.exited_at.as_ref())),
             "Delete" => api::DeleteResponse::parse_from_bytes(payload)
                 .map(|it| asks::exit(it.exit_status, it.exited_at.as_ref())),
             _ => api::StateResponse::parse_from_bytes(payload).map(|it| {
+                if it.pid != 0 {
+                    self.told.pids.insert(name.to_owned(), it.pid);
+                }
                 let exit = asks::exit(it.exit_status, it.exited_at.as_ref());
                 let is_stopped = it.status.enum_value() == Ok(api::Status::STOPPED);
                 if is_stopped != exit.is_some() {
@@ -50,9 +58,7 @@ impl Daemon<'_> {
                 let was_told =
                     self.told.events.iter().any(|it| it.topic == topic && it.name == name);
                 if was_told && source != "State" {
-                    self.told
-                        .wrong
-                        .push(format!("{source} of {name}: no end, though one was told"));
+                    self.told.wrong.push(format!("{source} of {name}: no end, though one was told"));
                 }
             }
             Err(error) => self.told.wrong.push(format!("{source} of {name}: {error}")),
@@ -124,6 +130,14 @@ impl Daemon<'_> {
             self.told.outputs.insert(name.to_owned(), outputs);
         }
         close_all(host, std::mem::take(&mut self.logs));
+        if !self.flow.shim_is_killed {
+            self.look_for_sockets(host);
+            self.look_for_files(host);
+        }
+        self.told
+    }
+
+    fn look_for_sockets(&mut self, host: &mut SimHost<'_>) {
         for directory in [Path::new(SOCKETS), &socket_dir()] {
             match host.list(directory) {
                 Ok(names) if names.is_empty() => {}
@@ -133,22 +147,13 @@ impl Daemon<'_> {
                 }
             }
         }
-        self.look_for_files(host);
-        self.told
     }
 
     /// In the bundles nothing is to be left that was only of use meanwhile.
     fn look_for_files(&mut self, host: &mut SimHost<'_>) {
         const LASTING: [&str; 9] = [
-            "config.json",
-            "fake-runc.json",
-            "log",
-            "address",
-            "s",
-            "options.json",
-            "runtime",
-            "init.pid",
-            "log.json",
+            "config.json", "fake-runc.json", "log", "address", "s", "options.json", "runtime",
+            "exit.json", "log.json",
         ];
         for process in &self.flow.plan.processes {
             if !exec_of(process.name).is_empty() {
@@ -157,7 +162,7 @@ impl Daemon<'_> {
             let bundle = Path::new(super::WORK).join("bundles").join(process.name);
             for name in host.list(&bundle).unwrap_or_default() {
                 let name = name.to_string_lossy();
-                if !LASTING.contains(&&*name) && name != "exit.json" && !self.flow.shim_is_killed {
+                if !LASTING.contains(&&*name) && !name.ends_with(".pid") {
                     self.told.wrong.push(format!("{name} is left in the bundle {}", process.name));
                 }
             }

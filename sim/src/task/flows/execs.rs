@@ -1,12 +1,24 @@
 //! Further processes in a container.
 
+use serde_json::json;
 use wavetank::ttrpc::Code;
 
 use super::super::plan::{Answer, Ask, Name, Step, Until, done, refused};
 use super::{Flow, birth, burial, flow_of, process, steps};
 
 pub(super) fn flows() -> Vec<Flow> {
-    vec![one(), twice(), storm("task/exec-storm"), init_dies("task/exec-and-init"), unstarted()]
+    let slowly = json!({ "exec": { "checked": { "delay_ms": 20 } } });
+    vec![
+        one(),
+        twice(),
+        storm("task/exec-storm"),
+        storm("task/exec-storm-private").private(),
+        storm("task/exec-storm-slow").script(slowly.clone()),
+        init_dies("task/exec-and-init"),
+        init_dies("task/exec-and-init-private").private(),
+        init_dies("task/exec-and-init-slow").script(slowly),
+        unstarted(),
+    ]
 }
 
 /// An exec's whole life.
@@ -135,7 +147,7 @@ fn init_dies(name: &'static str) -> Flow {
     let mut flow = flow_of(
         name,
         vec![
-            process("c1", &["exit", "6"], &[6], ""),
+            process("c1", &["sleep-ms", "10", "exit", "6"], &[6], ""),
             process("c1/e1", &["print", "x", "sleep-ms", "1000000"], &[137], "x"),
         ],
         vec![
@@ -171,7 +183,10 @@ fn unstarted() -> Flow {
     ];
     let mut flow = flow_of(
         "task/exec-unstarted",
-        vec![process("c1", &["sleep-ms", "1000000"], &[137], ""), process("c1/e1", &[], &[], "")],
+        vec![
+            process("c1", &["sleep-ms", "1000000"], &[137], ""),
+            process("c1/e1", &[], &[], ""),
+        ],
         vec![steps(&[&birth("c1"), &announced, &burial("c1")])],
     );
     flow.plan.processes[1].is_never_opened = true;

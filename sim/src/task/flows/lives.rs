@@ -30,7 +30,8 @@ pub(super) fn flows() -> Vec<Flow> {
                     &burial("c1"),
                 ]),
                 vec![
-                    Step::Ask(Ask::State("c1"), done().or(Code::NotFound, "container not created")),
+                    Step::Until(Until::Told("/tasks/create", "c1")),
+                    Step::Ask(Ask::State("c1"), done()),
                     Step::Ask(Ask::Pids("c1"), done().or(Code::NotFound, "container not created")),
                     Step::Ask(Ask::Stats("c1"), done().or(Code::NotFound, "not ")),
                     Step::Ask(Ask::Shutdown("c1"), done()),
@@ -95,7 +96,10 @@ fn killed_before_start() -> Flow {
                 ],
                 &burial("c1"),
             ]),
-            vec![Step::Until(Until::Marked("created")), Step::Ask(Ask::Kill("c1", 9), done())],
+            vec![
+                Step::Until(Until::Marked("created")),
+                Step::Ask(Ask::Kill("c1", 9), done()),
+            ],
         ],
     )
     .change("c1", |it| it.may_vanish = true)
@@ -164,7 +168,10 @@ fn pause() -> Flow {
 }
 
 fn exit_while_paused() -> Flow {
-    let killed = [Step::Ask(Ask::Pause("c1"), done()), Step::Ask(Ask::Kill("c1", 9), done())];
+    let killed = [
+        Step::Ask(Ask::Pause("c1"), done()),
+        Step::Ask(Ask::Kill("c1", 9), done()),
+    ];
     flow_of(
         "task/killed-while-paused",
         vec![process("c1", &["sleep-ms", "1000000"], &[137], "")],
@@ -216,25 +223,23 @@ fn pause_and_exit() -> Flow {
 /// Two containers share a shim; whoever is done first asks it to go, in vain.
 fn pod() -> Flow {
     let one = |name, mark| {
-        steps(&[&[
-            Step::Launch(name),
-            Step::Mark(mark),
-            Step::Until(Until::Marked("one")),
-            Step::Until(Until::Marked("two")),
-            Step::Ask(Ask::Create(name), done()),
-            Step::Ask(Ask::Start(name), done()),
-            Step::Until(Until::Ended(name)),
-            Step::Until(Until::Eof(name)),
-            Step::Ask(Ask::Delete(name), done()),
-            Step::CleanUp(name),
-        ]])
+        steps(&[
+            &[
+                Step::Launch(name),
+                Step::Mark(mark),
+                Step::Until(Until::Marked("one")),
+                Step::Until(Until::Marked("two")),
+                Step::Ask(Ask::Create(name), done()),
+                Step::Ask(Ask::Shutdown(name), done()),
+                Step::Ask(Ask::Start(name), done()),
+                Step::Until(Until::Ended(name)),
+                Step::Until(Until::Eof(name)),
+                Step::Ask(Ask::Delete(name), done()),
+                Step::CleanUp(name),
+            ],
+        ])
     };
-    let end = |name, other| {
-        vec![
-            Step::Until(Until::Told("/tasks/delete", other)),
-            Step::Ask(Ask::Shutdown(name), done()),
-        ]
-    };
+    let end = [Step::Until(Until::Marked("over")), Step::Ask(Ask::Shutdown("c2"), done())];
     let mut flow = flow_of(
         "task/pod",
         vec![
@@ -242,8 +247,8 @@ fn pod() -> Flow {
             process("c2", &["print", "two", "exit", "2"], &[2], "two"),
         ],
         vec![
-            steps(&[&one("c1", "one"), &end("c1", "c2")]),
-            steps(&[&one("c2", "two"), &[Step::Ask(Ask::Shutdown("c2"), done())]]),
+            steps(&[&one("c1", "one"), &[Step::Mark("over")]]),
+            steps(&[&one("c2", "two"), &end]),
         ],
     );
     flow.plan.group = "pod";
