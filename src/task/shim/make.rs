@@ -71,11 +71,12 @@ impl Shim {
         let id = process.container.clone();
         let console_socket = process.stdio.console_socket();
         let pid_file = pid_file(&container.bundle, &process.exec_id);
+        // What was there before is not the runtime's answer.
+        let _ = host.unlink(&pid_file);
         let bundle = container.bundle.clone();
         let runtime = &container.runtime;
         let options = &container.options;
         let argv = if !process.exec_id.is_empty() {
-            let pid_file = pid_file.clone();
             let process_file = process_file(&bundle, &process.exec_id);
             runtime.exec(&ExecArgs { id, process_file, pid_file, console_socket })
         } else if process.life == Life::Restorable {
@@ -90,7 +91,7 @@ impl Shim {
                 },
                 parent_path: None,
                 bundle,
-                pid_file: pid_file.clone(),
+                pid_file,
                 console_socket,
                 no_pivot: options.no_pivot_root,
             })
@@ -98,15 +99,13 @@ impl Shim {
             runtime.create(&Create {
                 id,
                 bundle,
-                pid_file: pid_file.clone(),
+                pid_file,
                 console_socket,
                 no_pivot: options.no_pivot_root,
                 no_new_keyring: options.no_new_keyring,
             })
         };
         let fds: Vec<Fd> = process.stdio.child_ends().to_vec();
-        // What was there before is not the runtime's answer.
-        let _ = host.unlink(&pid_file);
         self.step(key, Step::Make, None);
         if let Err(failure) = self.start_runtime(host, key, argv, Streams::Process(fds)) {
             self.runtime_made_nothing(host, key, failure);
