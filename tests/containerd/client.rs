@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Longer than anything here takes on a busy machine: who waits so long, hangs.
-pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_secs(40);
 
 /// Waits until there is something.
 #[track_caller]
@@ -47,7 +47,7 @@ impl Told {
 
     /// All of it in one line.
     pub(crate) fn line(&self) -> String {
-        let one = |text: &str| text.trim_end().replace("\r\n", "|").replace('\n', "|");
+        let one = |text: &str| text.trim_end().replace('\n', "|");
         format!("status {}, out {:?}, err {:?}", self.status, one(&self.out), one(&self.err))
     }
 
@@ -82,8 +82,9 @@ impl Reader {
         Reader { seen, thread }
     }
 
+    /// Without the terminals' carriage returns: each of those on the way adds one.
     fn text(&self) -> String {
-        String::from_utf8_lossy(&self.seen.lock().unwrap()).into_owned()
+        String::from_utf8_lossy(&self.seen.lock().unwrap()).replace('\r', "")
     }
 }
 
@@ -132,7 +133,10 @@ impl Client {
     }
 
     pub(crate) fn write(&mut self, text: &str) {
-        self.input.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
+        if let Err(error) = self.input.as_mut().unwrap().write_all(text.as_bytes()) {
+            let err = self.err.as_ref().map(Reader::text).unwrap_or_default();
+            panic!("nobody reads: {error}, after {:?}, {err:?}", self.seen());
+        }
     }
 
     pub(crate) fn close_input(&mut self) {
@@ -154,6 +158,12 @@ impl Client {
         }
     }
 
+    /// Ends it as `kill -9` does, so that it can clear up nothing.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
     /// Waits for the end. Whoever does not end is killed, and that is a failure.
     #[track_caller]
     pub(crate) fn finish(mut self) -> Told {
@@ -171,8 +181,11 @@ impl Client {
         };
         drop(self.input.take());
         let text = |reader: Reader| {
-            reader.thread.join().unwrap();
-            String::from_utf8_lossy(&reader.seen.lock().unwrap()).into_owned()
+            while !reader.thread.is_finished() && Instant::now() < end {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            assert!(reader.thread.is_finished(), "its output does not end: {:?}", reader.text());
+            reader.text()
         };
         let (out, err) = (text(self.out), self.err.map(text).unwrap_or_default());
         Told { status: status.code().unwrap_or(-1), out, err }

@@ -11,6 +11,7 @@
 //! | `WAVETANK_SHIMS` | `stock` or `ours`: only with this shim |
 //! | `WAVETANK_SOAK` | how many runs the soak makes, and a tenth of how many execs: 1000 for the real thing |
 //! | `WAVETANK_JOBS` | how many rows are read at the same time |
+//! | `WAVETANK_TIMES` | tells how long each row took |
 //! | `WAVETANK_CONTAINERD_2` | where a containerd 2.x was unpacked |
 #![allow(
     clippy::disallowed_methods,
@@ -18,6 +19,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::print_stdout,
+    clippy::print_stderr,
     missing_docs
 )]
 

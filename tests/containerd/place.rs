@@ -21,7 +21,7 @@ pub(crate) enum Entered {
 /// One generation of containerd.
 pub(crate) struct Installed {
     pub(crate) version: String,
-    /// With `containerd`, `ctr` and `containerd-shim-runc-v2`.
+    /// With `containerd` and `containerd-shim-runc-v2`.
     pub(crate) programs: PathBuf,
 }
 
@@ -79,10 +79,10 @@ fn needs() -> Result<(), String> {
 fn prepare() {
     let sh = |script: &str| assert!(succeeds("sh", &["-c", script]), "{script}");
     sh("mount -t tmpfs tmpfs /run && mkdir -p /run/containerd /run/lock /run/w");
-    // crun refuses to work where both generations of cgroups are mounted.
-    let unified = Path::new("/sys/fs/cgroup/unified/cgroup.procs");
-    if unified.exists() {
-        sh("umount /sys/fs/cgroup/unified");
+    // crun refuses to work where both generations of cgroups are mounted; and it makes directories
+    // where the second was, which shall not stay.
+    if Path::new("/sys/fs/cgroup/unified/cgroup.procs").exists() {
+        sh("umount /sys/fs/cgroup/unified && mount -t tmpfs tmpfs /sys/fs/cgroup/unified");
     }
     let image = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/containerd/image.sh");
     let status = Command::new("sh").arg(image).arg(image_file()).status();
@@ -135,7 +135,6 @@ pub(crate) fn runtimes() -> Vec<(&'static str, PathBuf)> {
     found.map(|name| (name, which(name))).collect()
 }
 
-/// The stock shim's name, or ours, with the program beside which ours lies.
 pub(crate) fn our_shim() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_containerd-shim-wavetank-v2"))
 }
@@ -145,5 +144,18 @@ pub(crate) fn cgroups_called(name: &str) -> Vec<PathBuf> {
     let root = Path::new("/sys/fs/cgroup");
     let hierarchies = fs::read_dir(root).unwrap().flatten().map(|entry| entry.path());
     let candidates = hierarchies.chain([root.to_owned()]).map(|hierarchy| hierarchy.join(name));
-    candidates.filter(|candidate| candidate.is_dir()).collect()
+    let are_real = |candidate: &PathBuf| !candidate.starts_with(root.join("unified"));
+    candidates.filter(are_real).filter(|candidate| candidate.is_dir()).collect()
+}
+
+/// A frozen process cannot die, not even with its namespace.
+pub(crate) fn thaw() {
+    let run = run_number();
+    let script = format!(
+        "for f in $(find /sys/fs/cgroup -path '*/wt{run}-*' -name freezer.state); do \
+         echo THAWED >$f; done; \
+         for f in $(find /sys/fs/cgroup -path '*/wt{run}-*' -name cgroup.freeze); do \
+         echo 0 >$f; done"
+    );
+    assert!(succeeds("sh", &["-c", &script]), "{script}");
 }

@@ -4,8 +4,9 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use crate::client::{Client, Told, told, until, wait_for};
+use crate::client::{Client, LIMIT, Told, told, until, wait_for};
 use crate::daemon::{Daemon, IMAGE, Shim, arguments, processes};
 
 pub(crate) struct Scene {
@@ -119,8 +120,21 @@ impl Scene {
     pub(crate) fn remove(&self, name: &str) {
         self.task("kill", &["--signal", "SIGKILL"], name);
         until("the task has ended", || ["STOPPED", "none"].contains(&&*self.state(name)));
-        self.task("delete", &[], name);
+        let told = self.task("delete", &[], name);
+        assert!(self.state(name) == "none", "{name} is not deleted: {}", told.line());
         self.told(&["containers", "delete", &self.id(name)]);
+    }
+
+    /// Removes whatever the row has left, for it has failed.
+    pub(crate) fn clear(&self) {
+        let prefix = format!("{}-", self.row);
+        let list = self.told(&["containers", "list", "--quiet"]).out;
+        for name in list.lines().filter_map(|id| id.strip_prefix(&prefix)) {
+            self.task("resume", &[], name);
+            self.task("kill", &["--signal", "SIGKILL"], name);
+            self.task("delete", &["--force"], name);
+            self.told(&["containers", "delete", &self.id(name)]);
+        }
     }
 
     /// The events of a container's task: topic, and what is in it.
@@ -143,8 +157,15 @@ impl Scene {
     /// The same in short, once the last one wanted is there.
     #[track_caller]
     pub(crate) fn story(&self, name: &str, last: &str) -> String {
-        let topics = || self.events(name).into_iter().map(|(topic, _)| topic);
-        until(&format!("{last} is told"), || topics().any(|topic| topic == last));
+        let end = Instant::now() + LIMIT;
+        while !self.events(name).iter().any(|(topic, _)| topic == last) {
+            assert!(Instant::now() < end, "no {last} is told, only: {}", self.so_far(name));
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        self.so_far(name)
+    }
+
+    fn so_far(&self, name: &str) -> String {
         let id = self.id(name);
         let tell = |(topic, event): (String, serde_json::Value)| {
             let process = event["id"].as_str().filter(|process| *process != id);

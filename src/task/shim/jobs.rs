@@ -278,7 +278,7 @@ impl Shim {
             let stdio = &process.stdio;
             match step {
                 Step::Logger if stdio.is_ready() || stdio.logger_failed().is_some() || is_late => {
-                    self.logger_ready(host, key)
+                    self.logger_ready(host, key);
                 }
                 Step::Console if !stdio.awaits_console() => self.process_made(host, key),
                 Step::Console if is_late => self.console_missing(host, key),

@@ -75,6 +75,7 @@ impl Shim {
         let runtime = &container.runtime;
         let options = &container.options;
         let argv = if !process.exec_id.is_empty() {
+            let pid_file = pid_file.clone();
             let process_file = process_file(&bundle, &process.exec_id);
             runtime.exec(&ExecArgs { id, process_file, pid_file, console_socket })
         } else if process.life == Life::Restorable {
@@ -89,7 +90,7 @@ impl Shim {
                 },
                 parent_path: None,
                 bundle,
-                pid_file,
+                pid_file: pid_file.clone(),
                 console_socket,
                 no_pivot: options.no_pivot_root,
             })
@@ -97,13 +98,15 @@ impl Shim {
             runtime.create(&Create {
                 id,
                 bundle,
-                pid_file,
+                pid_file: pid_file.clone(),
                 console_socket,
                 no_pivot: options.no_pivot_root,
                 no_new_keyring: options.no_new_keyring,
             })
         };
         let fds: Vec<Fd> = process.stdio.child_ends().to_vec();
+        // What was there before is not the runtime's answer.
+        let _ = host.unlink(&pid_file);
         self.step(key, Step::Make, None);
         if let Err(failure) = self.start_runtime(host, key, argv, Streams::Process(fds)) {
             self.runtime_made_nothing(host, key, failure);

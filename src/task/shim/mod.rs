@@ -46,7 +46,8 @@ const FAREWELL: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Shim {
     namespace: String,
-    /// The environment of runtimes and loggers.
+    /// The environment of runtimes and loggers. It may hold secrets, and can be had anew.
+    #[serde(skip)]
     env: Vec<OsString>,
     /// `WAVETANK_DRAIN_TIMEOUT`: how long after a process's end its output is waited for, if
     /// others still have it open or nobody reads it. Without it: until the process is removed, and

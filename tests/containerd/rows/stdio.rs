@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use crate::client::{Client, told, until};
 use crate::scene::Scene;
-use crate::table::{Needs, Row};
+use crate::table::{Differs, Needs, Row};
 
 pub(crate) fn rows() -> Vec<Row> {
     let row =
@@ -21,8 +21,8 @@ pub(crate) fn rows() -> Vec<Row> {
             left_child,
             r#"status 0, out "out", err """#,
         ),
-        row("attach", attach, r#"status 3, out "got hello", err """#),
-        row("file", file, "err|out"),
+        row("attach", attach, "answers, status 3"),
+        Row { differs: SHORT, ..row("file", file, "err|out") },
         row("file: appended to, in a new directory", file_again, "one|two"),
         row("file: of an exec", exec_file, "from the exec"),
         row(
@@ -35,6 +35,12 @@ pub(crate) fn rows() -> Vec<Row> {
         row("an unknown scheme", unknown, "refused: unknown STDIO scheme bogus"),
     ]
 }
+
+const SHORT: &[Differs] = &[Differs {
+    on: "",
+    stock: "*",
+    why: "once in a while one of two short streams is not in the file, although the task is deleted",
+}];
 
 /// Types once the other end is there to read.
 fn typed(mut client: Client, text: &str) -> String {
@@ -94,16 +100,21 @@ fn left_child(scene: &Scene) -> String {
 
 fn attach(scene: &Scene) -> String {
     // The input of the first client stays open: its end would be passed on.
-    let script = "read line; echo got $line; exit 3";
+    let script = "while ! [ \"$x\" = end ]; do read x; echo got $x; done; exit 3";
     let first = Client::piped(scene.run("c", &["--detach"], &["sh", "-c", script]));
     scene.wait_for_state("c", "RUNNING");
     let id = scene.id("c");
     let mut second = Client::piped(scene.ctr(&["tasks", "attach", &id]));
     first.finish().fine();
-    second.write("hello\n");
-    let line = second.finish().line();
+    // What comes before it is there is not for it.
+    until("it answers", || {
+        second.write("more\n");
+        second.seen().contains("got more\n")
+    });
+    second.write("end\n");
+    let status = second.finish().status;
     scene.remove("c");
-    line
+    format!("answers, status {status}")
 }
 
 /// Runs a container to its end with its output going to an address; its exit status.
@@ -161,7 +172,7 @@ fn logger(scene: &Scene, script: &str) -> String {
 fn binary(scene: &Scene) -> String {
     let directory = scene.path("");
     let script = format!(
-        "#!/bin/sh\nPATH=/bin:/usr/bin\nexec 0<&3\n\
+        "#!/bin/sh\ntrap '' TERM\nPATH=/bin:/usr/bin\nexec 0<&3\n\
          echo \"args $*\" >{directory}/told\n\
          echo \"id $CONTAINER_ID, namespace $CONTAINER_NAMESPACE\" >>{directory}/told\n\
          exec 5>&-\ncat <&4 >{directory}/err &\ncat >{directory}/out\nwait\n\
@@ -188,9 +199,9 @@ fn binary_fails(scene: &Scene) -> String {
 }
 
 fn null(scene: &Scene) -> String {
-    // Of the first process, whose own are not redirected in the loop.
-    let script = "for n in 0 1 2; do readlink /proc/1/fd/$n; done >/t/streams.new; \
-                  mv /t/streams.new /t/streams; sleep 1000";
+    // Of the shell, which has nothing redirected while it asks.
+    let script = "all=$(for n in 0 1 2; do readlink /proc/1/fd/$n; done); \
+                  echo \"$all\" >/t/new; mv /t/new /t/streams; sleep 1000";
     scene.detached("c", &["--null-io", &scene.shared()], script);
     until("the streams are told", || scene.read("streams").ends_with('\n'));
     scene.remove("c");
