@@ -1,5 +1,7 @@
 //! Short programs, connections and calls: how they are begun, and what comes of them.
 
+use containerd_shim_protos::api;
+use containerd_shim_protos::protobuf::Message;
 use wavetank::host::PollFd;
 use wavetank::manager::tasks::TaskClient;
 use wavetank::ttrpc::{Code, Status};
@@ -220,6 +222,9 @@ impl Daemon<'_> {
             (Ask::Start(name), Ok(payload)) => {
                 self.note_pid(name, &payload);
                 self.told.started.push((*name).to_owned());
+                if self.flow.repeats && !exec_of(name).is_empty() {
+                    self.wait_for(host, at, name);
+                }
             }
             (Ask::Create(name) | Ask::Exec(name) | Ask::Start(name), Err(_)) => {
                 let has_failed = !matches!(ask, Ask::Start(name) if exec_of(name).is_empty());
@@ -231,6 +236,8 @@ impl Daemon<'_> {
                 }
             }
             (Ask::Wait(_), Err(_)) if !is_allowed => {}
+            // A start that failed is tried again, and then there is an end to wait for.
+            (Ask::Wait(_), Ok(payload)) if self.flow.repeats && is_of_nothing(&payload) => {}
             (Ask::Wait(name), result) => {
                 self.ended.insert(name);
                 if let Some(streams) = self.streams.get_mut(name) {
@@ -245,4 +252,10 @@ impl Daemon<'_> {
             _ => {}
         }
     }
+}
+
+/// Whether an answer of Wait tells of no end.
+fn is_of_nothing(payload: &[u8]) -> bool {
+    let response = api::WaitResponse::parse_from_bytes(payload).unwrap_or_default();
+    asks::exit(response.exit_status, response.exited_at.as_ref()).is_none()
 }
