@@ -155,7 +155,11 @@ impl Launch {
             return Ok(Said::Address(result.address));
         }
         let text = String::from_utf8(self.text.clone()).map_err(|error| wrong(&error))?;
-        if text.starts_with("unix:///") { Ok(Said::Address(text)) } else { Err(wrong(&"no address")) }
+        if text.starts_with("unix:///") {
+            Ok(Said::Address(text))
+        } else {
+            Err(wrong(&"no address"))
+        }
     }
 }
 
