@@ -117,7 +117,7 @@ impl Flow {
     }
 
     /// What the runtime does wrong, as fake-runc's script has it.
-    fn script(self, on: Value) -> Flow {
+    fn script(self, on: &Value) -> Flow {
         Flow { script: json!({ "on": on }), ..self }
     }
 

@@ -13,10 +13,10 @@ pub(super) fn flows() -> Vec<Flow> {
         twice(),
         storm("task/exec-storm"),
         storm("task/exec-storm-private").private(),
-        storm("task/exec-storm-slow").script(slowly.clone()),
+        storm("task/exec-storm-slow").script(&slowly),
         init_dies("task/exec-and-init"),
         init_dies("task/exec-and-init-private").private(),
-        init_dies("task/exec-and-init-slow").script(slowly),
+        init_dies("task/exec-and-init-slow").script(&slowly),
         unstarted(),
     ]
 }

@@ -44,7 +44,7 @@ pub(super) fn flows() -> Vec<Flow> {
             vec![process("c1", &["exit", "5"], &[5], "")],
             vec![steps(&[&birth("c1"), &burial("c1")])],
         )
-        .script(json!({ "start": { "after": { "delay_ms": 30 } } })),
+        .script(&json!({ "start": { "after": { "delay_ms": 30 } } })),
         flow_of(
             "task/slow-create",
             vec![process("c1", &["exit", "5"], &[5], "")],
@@ -67,7 +67,7 @@ pub(super) fn flows() -> Vec<Flow> {
                 ],
             ],
         )
-        .script(json!({ "create": { "after": { "delay_ms": 30 } } })),
+        .script(&json!({ "create": { "after": { "delay_ms": 30 } } })),
         killed_before_start(),
         kill_and_delete(),
         pause(),
