@@ -268,7 +268,8 @@ impl Script {
     #[must_use]
     pub fn based_at(mut self, directory: &Path) -> Script {
         let all_steps = self.on.values_mut().chain([&mut self.any]);
-        let moments = all_steps.flat_map(|s| [&mut s.before, &mut s.checked, &mut s.midway, &mut s.after]);
+        let moments =
+            all_steps.flat_map(|s| [&mut s.before, &mut s.checked, &mut s.midway, &mut s.after]);
         let waits = moments.map(|moment| &mut moment.wait_for);
         for path in waits.chain([&mut self.container.cwd, &mut self.exec.cwd]).flatten() {
             *path = directory.join(&*path);

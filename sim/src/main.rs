@@ -169,6 +169,7 @@ fn replay(files: &[PathBuf]) -> Result<(), String> {
         argv.extend(replayer.args());
         match argv[0].to_str() {
             Some("containerd-shim") => wavetank::classic::main(&mut replayer, &argv),
+            Some("containerd-shim-wavetank-v2") => wavetank::task::main(&mut replayer, &argv),
             _ => return Err(format!("{name}: no program here is called {:?}", argv[0])),
         };
         let calls = replayer.finish().map_err(|divergence| format!("{name}: {divergence}"))?;

@@ -4,7 +4,7 @@
 use wavetank_sim::Random;
 use wavetank_sim::task::{flows, run};
 
-const SEEDS: u64 = 2000;
+const SEEDS: u64 = 500;
 
 /// Flows are shared out between two threads, as a machine for tests has two cores.
 fn every_nth_flow(of: usize, n: usize) {

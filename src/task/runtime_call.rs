@@ -150,12 +150,12 @@ mod tests {
     fn host() -> MockHost {
         let mut host = MockHost::new();
         let mut next = 3;
-        let mut open = move || {
+        let open = move || {
             next += 1;
             Ok(Fd(next - 1))
         };
         host.expect_open().once().returning(|_, _, _| Ok(Fd(9)));
-        host.expect_memory_file().returning(move || open());
+        host.expect_memory_file().returning(open);
         host.expect_signals().returning(|_| Ok(Fd(7)));
         host.expect_environment().returning(|| vec!["PATH=/bin".into()]);
         host.expect_stat().returning(|path| match path.to_str() {

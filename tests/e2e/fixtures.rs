@@ -10,14 +10,17 @@ use std::process::Command;
 
 use rstest::rstest;
 use serde_json::json;
-use wavetank::classic;
 use wavetank::host::Replayer;
+use wavetank::{classic, task};
 
 use crate::runc::busybox_bundle;
-use crate::support::{Ended, Place, Prepared, Setup, Shim, fake_runc, kill};
+use crate::support::{
+    Daemon, Ended, Place, Prepared, Refused, Server, Setup, Shim, Stream, fake_runc, kill, mkfifo,
+    options_any, runc_options,
+};
 
 const TRACES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/traces");
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 12] = [
     "echo",
     "exec",
     "killed",
@@ -28,6 +31,8 @@ const NAMES: [&str; 10] = [
     "runtime-failure",
     "tty-console-path",
     "tty-resize",
+    "v2-exec",
+    "v2-failed-create",
 ];
 
 /// Runs the shim against a trace, and gives the number of calls, all of them equal.
@@ -36,7 +41,11 @@ fn replay(name: &str, trace: &str) -> usize {
     let mut replayer = Replayer::new(trace).unwrap_or_else(|error| panic!("{name}: {error}"));
     let mut argv = vec![OsString::from(&replayer.header().program)];
     argv.extend(replayer.args());
-    classic::main(&mut replayer, &argv);
+    match replayer.header().program.as_str() {
+        "containerd-shim" => classic::main(&mut replayer, &argv),
+        "containerd-shim-wavetank-v2" => task::main(&mut replayer, &argv),
+        other => panic!("{name}: of {other}"),
+    };
     replayer.finish().unwrap_or_else(|divergence| panic!("{name}: {divergence}"))
 }
 
@@ -212,4 +221,57 @@ fn busybox_under_runc() {
     assert_eq!(shim.out().text_to_end(), "hello\n");
     shim.finish_with("7");
     keep("runc-busybox", &place);
+}
+
+// ---- the shim of runtime v2 --------------------------------------------------------------------
+
+/// A daemon whose shims are recorded, and whose environment says nothing of this machine.
+fn recorded_v2(place: &Place) -> Daemon<'_> {
+    let trace = place.text("trace-%p.jsonl");
+    Daemon::new(place, "exec sleep 1000").clean().env("WAVETANK_RECORD", &trace)
+}
+
+/// Creates a container with the runtime in the place's own `PATH`.
+fn create_v2(shim: &Server<'_>) -> Result<u32, Refused> {
+    let options = options_any(&runc_options(shim.place, "runc"));
+    shim.create_with("c1", |request| request.options = options)
+}
+
+/// Ends the shim, and keeps what it did.
+#[track_caller]
+fn keep_v2(name: &str, shim: Server<'_>) {
+    let (place, pid) = (shim.place, shim.pid);
+    shim.shut_down_and_end();
+    fs::rename(place.path(&format!("trace-{pid}.jsonl")), place.path("trace.jsonl")).unwrap();
+    keep(name, place);
+}
+
+#[test]
+fn exec_under_v2() {
+    let place = Place::new();
+    let daemon = recorded_v2(&place);
+    mkfifo(&place.path("out"));
+    let mut out = Stream::open(&place.path("out"));
+    let shim = daemon.start();
+    create_v2(&shim).unwrap();
+    shim.start("c1", "").unwrap();
+    shim.exec_with("e1", "echo second; exit 9", |request| request.stdout = place.text("out"))
+        .unwrap();
+    shim.start("c1", "e1").unwrap();
+    assert_eq!(out.text_to_end(), "second\n");
+    assert_eq!(shim.wait("c1", "e1"), Ok(9));
+    shim.delete("c1", "e1").unwrap();
+    assert_eq!(shim.remove(), 137);
+    keep_v2("v2-exec", shim);
+}
+
+#[test]
+fn failed_create_under_v2() {
+    let place = Place::new();
+    let daemon = recorded_v2(&place);
+    place.script(json!({"on": {"create": {"before": {"log_error": "no", "exit_code": 1}}}}));
+    let shim = daemon.start();
+    let refused = create_v2(&shim).unwrap_err();
+    assert_eq!(refused.1, "OCI runtime create failed: no");
+    keep_v2("v2-failed-create", shim);
 }

@@ -27,6 +27,7 @@ mod v2_exec;
 mod v2_group;
 mod v2_life;
 mod v2_mounts;
+mod v2_museum;
 mod v2_orders;
 mod v2_refusals;
 mod v2_sinks;

@@ -158,7 +158,7 @@ fn info_about_nothing(#[case] type_url: &str, #[case] message: &str) {
 // ---- start -------------------------------------------------------------------------------------
 
 /// A bundle beside the first one.
-fn bundle(place: &Place, name: &str, annotations: Value) -> PathBuf {
+fn bundle(place: &Place, name: &str, annotations: &Value) -> PathBuf {
     let bundle = place.path(name);
     fs::create_dir_all(&bundle).unwrap();
     fs::write(bundle.join("config.json"), json!({"annotations": annotations}).to_string()).unwrap();
@@ -225,7 +225,7 @@ fn stop(pid: i32) {
 #[test]
 fn an_answer_in_messages() {
     let place = Place::new();
-    let bundle = bundle(&place, "c1", json!({}));
+    let bundle = bundle(&place, "c1", &json!({}));
     let address = address(&start_with(&place, &bundle, &params(&place, "c1")));
     let socket = place.path("s").join(socket_name("c1"));
     assert_eq!(address, format!("unix://{}", socket.display()));
@@ -241,7 +241,7 @@ fn an_answer_in_messages() {
 #[test]
 fn the_servers_surroundings() {
     let place = Place::new();
-    let bundle = bundle(&place, "c1", json!({}));
+    let bundle = bundle(&place, "c1", &json!({}));
     let mut params = params(&place, "c1");
     params.log_level = containerd_shim_protos::protobuf::EnumOrUnknown::from_i32(-4);
     let address = address(&start_with(&place, &bundle, &params));
@@ -284,7 +284,7 @@ fn an_answer_in_plain_text(#[case] given: Option<Options>) {
     let place = Place::new();
     // Nobody else's socket has this name.
     let id = place.path("").file_name().unwrap().to_str().unwrap().to_owned();
-    let bundle = bundle(&place, "c1", json!({}));
+    let bundle = bundle(&place, "c1", &json!({}));
     let stdin = given.map_or(Vec::new(), |given| options(&given).write_to_bytes().unwrap());
     let output = with_stdin(start(&place, &bundle, &id), &stdin);
     assert_succeeds(&output);
@@ -301,8 +301,7 @@ fn an_answer_in_plain_text(#[case] given: Option<Options>) {
 #[case(json!({"io.kubernetes.cri.sandbox-id": "s1", "io.containerd.runc.v2.group": "g"}), "g")]
 fn containers_of_a_group_have_one_shim(#[case] annotations: Value, #[case] group: &str) {
     let place = Place::new();
-    let (first, second) =
-        (bundle(&place, "c1", annotations.clone()), bundle(&place, "c2", annotations));
+    let (first, second) = (bundle(&place, "c1", &annotations), bundle(&place, "c2", &annotations));
     let address_of_first = address(&start_with(&place, &first, &params(&place, "c1")));
     assert!(address_of_first.ends_with(&socket_name(group)), "{address_of_first}");
     let pid = server(&place);
@@ -316,7 +315,7 @@ fn containers_of_a_group_have_one_shim(#[case] annotations: Value, #[case] group
 #[test]
 fn the_socket_of_a_dead_shim_is_replaced() {
     let place = Place::new();
-    let bundle = bundle(&place, "c1", json!({}));
+    let bundle = bundle(&place, "c1", &json!({}));
     fs::create_dir(place.path("s")).unwrap();
     let socket = place.path("s").join(socket_name("c1"));
     drop(UnixListener::bind(&socket).unwrap());
@@ -338,7 +337,7 @@ fn there_is_no_config() {
 #[test]
 fn a_failure_leaves_nothing() {
     let place = Place::new();
-    let bundle = bundle(&place, "c1", json!({}));
+    let bundle = bundle(&place, "c1", &json!({}));
     let cgroup = Options { shim_cgroup: "../outside".to_owned(), ..Options::default() };
     let extension =
         Extension { value: MessageField::some(options(&cgroup)), ..Extension::default() };
@@ -353,7 +352,7 @@ fn a_failure_leaves_nothing() {
 #[test]
 fn no_socket_can_be_there() {
     let place = Place::new();
-    let bundle = bundle(&place, "c1", json!({}));
+    let bundle = bundle(&place, "c1", &json!({}));
     fs::write(place.path("file"), "").unwrap();
     let socket_dir = Some(place.text("file"));
     let output =

@@ -62,11 +62,11 @@ fn a_file(#[case] scheme: &str) {
 
 // ---- loggers -----------------------------------------------------------------------------------
 
-/// A logger that writes down all there is.
+/// A logger that writes down all there is, whoever asks it to end meanwhile.
 fn logger(place: &Place, ready: &str) -> String {
     let directory = place.text("");
     let script = format!(
-        "#!/bin/sh\ncd {directory}\nexport -p > env\necho \"$@\" > arguments\n{ready}\n\
+        "#!/bin/sh\ntrap '' TERM\ncd {directory}\nexport -p > env\necho \"$@\" > arguments\n{ready}\n\
          cat <&3 > out\ncat <&4 > err\necho > done\n"
     );
     place.executable("logger", &script).to_str().unwrap().to_owned()

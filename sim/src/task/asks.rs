@@ -93,7 +93,7 @@ pub(super) fn send<H: Host>(
     }
 }
 
-fn process<'p>(processes: &'p [Process], name: Name) -> Option<&'p Process> {
+fn process(processes: &[Process], name: Name) -> Option<&Process> {
     processes.iter().find(|process| process.name == name)
 }
 

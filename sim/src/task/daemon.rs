@@ -7,13 +7,11 @@ use std::time::Duration;
 use wavetank::host::{Fd, Host, OpenFlags, PollFd, Ready, Signal, close_all};
 use wavetank::manager::events::EventReceiver;
 use wavetank::manager::tasks::{TASK_V2, TASK_V3, TaskClient};
-use wavetank::ttrpc::{Code, Status};
+use wavetank::ttrpc::Status;
 
 use super::flows::Flow;
-use super::launch::{Launch, Manner, Said, event_socket, socket_dir};
-use super::plan::{
-    Answer, Ask, Exit, Name, Process, Step, Told, Until, container_of, done, exec_of,
-};
+use super::launch::{Launch, Manner, event_socket, socket_dir};
+use super::plan::{Exit, Name, Process, Step, Told, Until, container_of, exec_of};
 use super::streams::Streams;
 use super::{CGROUP_DIR, SHIM, SOCKETS, WORK, asks, memory_events};
 use crate::caller::SimHost;
@@ -40,12 +38,6 @@ struct Thread {
     lost_waits: Vec<Name>,
 }
 
-struct Open {
-    stream: u32,
-    ask: Ask,
-    answer: Answer,
-}
-
 struct Daemon<'f> {
     flow: &'f Flow,
     manner: Manner,
@@ -54,10 +46,13 @@ struct Daemon<'f> {
     threads: Vec<Thread>,
     streams: BTreeMap<Name, Streams>,
     logs: Vec<Fd>,
+    held_back: Option<Fd>,
     addresses: BTreeMap<Name, String>,
     marks: BTreeSet<&'static str>,
     ended: BTreeSet<Name>,
     census: Option<Vec<String>>,
+    /// How often something that a planned fault spoilt was tried again.
+    repeated: u32,
     told: Told,
 }
 
@@ -82,10 +77,12 @@ pub(super) fn play(host: &mut SimHost<'_>, flow: &Flow) -> Told {
         threads: flow.plan.threads.iter().map(thread).collect(),
         streams: BTreeMap::new(),
         logs: Vec::new(),
+        held_back: None,
         addresses: BTreeMap::new(),
         marks: BTreeSet::new(),
         ended: BTreeSet::new(),
         census: None,
+        repeated: 0,
         told: Told::default(),
     };
     daemon.begin(host);
@@ -104,6 +101,8 @@ impl Thread {
 
 impl Daemon<'_> {
     fn begin(&mut self, host: &mut SimHost<'_>) {
+        // Held back and never read: a connection that is gone is told by the call.
+        self.held_back = host.signals(&[Signal::PIPE]).ok();
         self.listen(host);
         for process in &self.flow.plan.processes {
             match Streams::make(host, process) {
@@ -227,79 +226,6 @@ impl Daemon<'_> {
         }
     }
 
-    fn launch(&mut self, host: &mut SimHost<'_>, at: usize, name: Name, action: &'static str) {
-        match Launch::begin(host, name, action, self.manner) {
-            Ok(launch) => self.threads[at].launch = Some(launch),
-            Err(error) => self.told.wrong.push(error),
-        }
-    }
-
-    /// Makes the connection that a thread needs.
-    fn connect(&mut self, host: &mut SimHost<'_>, at: usize, name: Name) -> bool {
-        if self.threads[at].client.is_some() {
-            return true;
-        }
-        let Some(address) = self.addresses.get(container_of(name)) else { return false };
-        match TaskClient::connect(host, address) {
-            Ok(client) => {
-                self.threads[at].client = Some(client.service(self.service));
-                for wait in std::mem::take(&mut self.threads[at].lost_waits) {
-                    self.wait_for(host, at, wait);
-                }
-                true
-            }
-            Err(error) => {
-                self.told.wrong.push(error.to_string());
-                false
-            }
-        }
-    }
-
-    fn wait_for(&mut self, host: &mut SimHost<'_>, at: usize, name: Name) {
-        // What was deleted meanwhile is not known any more.
-        let answer = done()
-            .or(Code::NotFound, "process does not exist")
-            .or(Code::NotFound, "container not created");
-        self.call(host, at, Ask::Wait(name), answer);
-    }
-
-    fn call(&mut self, host: &mut SimHost<'_>, at: usize, ask: Ask, answer: Answer) -> Option<u32> {
-        if !self.connect(host, at, ask.name()) {
-            return None;
-        }
-        if let Ask::Create(name) | Ask::Exec(name) = ask
-            && let Some(streams) = self.streams.get_mut(name)
-        {
-            streams.open(host, process(self.flow, name).is_some_and(|it| it.terminal));
-        }
-        let thread = &mut self.threads[at];
-        thread.container = Some(ask.name());
-        let client = thread.client.as_mut()?;
-        match asks::send(host, client, &ask, &self.flow.plan.processes) {
-            Ok(stream) => {
-                thread.open.push(Open { stream, ask, answer });
-                Some(stream)
-            }
-            Err(error) => {
-                self.told.wrong.push(format!("{ask:?}: {error}"));
-                None
-            }
-        }
-    }
-
-    fn hang_up(&mut self, host: &mut SimHost<'_>, at: usize) {
-        let thread = &mut self.threads[at];
-        if let Some(client) = thread.client.take() {
-            client.close(host);
-        }
-        thread.awaited = None;
-        for open in std::mem::take(&mut thread.open) {
-            if let Ask::Wait(name) = open.ask {
-                thread.lost_waits.push(name);
-            }
-        }
-    }
-
     fn die(&mut self, host: &mut SimHost<'_>) {
         for at in 0..self.threads.len() {
             self.hang_up(host, at);
@@ -367,7 +293,8 @@ impl Daemon<'_> {
             match asks::event(&received) {
                 Ok(event) => {
                     if let Some(exit) = event.exit {
-                        let source = if event.topic == "/tasks/exit" { "TaskExit" } else { "TaskDelete" };
+                        let source =
+                            if event.topic == "/tasks/exit" { "TaskExit" } else { "TaskDelete" };
                         self.note_exit(&event.name, source, exit);
                     }
                     self.told.events.push(event);
@@ -380,113 +307,14 @@ impl Daemon<'_> {
     fn note_exit(&mut self, name: &str, source: &'static str, exit: Exit) {
         self.told.exits.entry(name.to_owned()).or_default().push((source, exit));
     }
-
-    fn turn_launch(&mut self, host: &mut SimHost<'_>, at: usize, answers: &[PollFd]) {
-        let Some(launch) = &mut self.threads[at].launch else { return };
-        let name = launch.name;
-        match launch.turn(host, answers) {
-            None => return,
-            Some(Ok(Said::Address(address))) => drop(self.addresses.insert(name, address)),
-            // Of what was never made it has to invent an end.
-            Some(Ok(Said::Deleted(exit))) => {
-                if let Some(exit) = exit.filter(|_| self.told.pids.contains_key(name)) {
-                    self.note_exit(name, "delete", exit);
-                }
-            }
-            Some(Err(error)) => self.told.wrong.push(error),
-        }
-        self.threads[at].launch = None;
-    }
-
-    fn turn_client(&mut self, host: &mut SimHost<'_>, at: usize) {
-        let thread = &mut self.threads[at];
-        let Some(client) = &mut thread.client else { return };
-        let lost = client.turn(host).err();
-        let mut answered = Vec::new();
-        for open in std::mem::take(&mut thread.open) {
-            match client.take(open.stream) {
-                Some(result) => answered.push((open, result)),
-                None => thread.open.push(open),
-            }
-        }
-        let is_dead = lost.is_some();
-        if is_dead {
-            for open in &thread.open {
-                let ask = open.ask;
-                if !self.flow.shim_is_killed {
-                    self.told.wrong.push(format!("{ask:?} got no answer: {lost:?}"));
-                }
-            }
-        }
-        for (open, result) in answered {
-            if self.threads[at].awaited == Some(open.stream) {
-                self.threads[at].awaited = None;
-            }
-            self.answered(host, at, &open, result);
-        }
-        if is_dead {
-            self.hang_up(host, at);
-            self.threads[at].lost_waits.clear();
-        }
-    }
-
-    fn answered(
-        &mut self,
-        host: &mut SimHost<'_>,
-        at: usize,
-        open: &Open,
-        result: Result<Vec<u8>, Status>,
-    ) {
-        let Open { ask, answer, .. } = open;
-        let is_allowed = match &result {
-            Ok(_) => answer.may_be_done,
-            Err(status) => answer
-                .refusals
-                .iter()
-                .any(|(code, text)| *code == status.code && status.message.contains(text)),
-        };
-        if !is_allowed {
-            let what = result.as_ref().map_or_else(ToString::to_string, |_| "done".to_owned());
-            self.told.wrong.push(format!("{ask:?} was answered: {what}"));
-        }
-        match (ask, result) {
-            (Ask::Create(name) | Ask::Exec(name), Ok(payload)) => {
-                if matches!(ask, Ask::Create(_)) {
-                    self.note_pid(name, &payload);
-                }
-                self.wait_for(host, at, name);
-            }
-            (Ask::Start(name), Ok(payload)) => {
-                self.note_pid(name, &payload);
-                self.told.started.push((*name).to_owned());
-            }
-            (Ask::Create(name) | Ask::Exec(name) | Ask::Start(name), Err(_)) => {
-                let has_failed = !matches!(ask, Ask::Start(name) if exec_of(name).is_empty());
-                if has_failed && !self.told.pids.contains_key(*name)
-                    && let Some(streams) = self.streams.get_mut(name)
-                {
-                    streams.close(host);
-                }
-            }
-            (Ask::Wait(name), result) => {
-                self.ended.insert(name);
-                if let Some(streams) = self.streams.get_mut(name) {
-                    streams.process_ended();
-                }
-                if let Ok(payload) = result {
-                    self.note_answered_exit(name, "Wait", &payload);
-                }
-            }
-            (Ask::Delete(name), Ok(payload)) => self.note_answered_exit(name, "Delete", &payload),
-            (Ask::State(name), Ok(payload)) => self.note_answered_exit(name, "State", &payload),
-            _ => {}
-        }
-    }
 }
 
 fn process<'f>(flow: &'f Flow, name: &str) -> Option<&'f Process> {
     flow.plan.processes.iter().find(|process| process.name == name)
 }
 
+mod calls;
 mod ending;
+
+use calls::Open;
 use ending::shims;

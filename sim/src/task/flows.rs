@@ -13,6 +13,8 @@ mod lives;
 mod streams;
 mod trouble;
 
+pub(super) use faults::any_fault;
+
 /// A flow: who does what, and what must come of it.
 #[derive(Clone, Debug)]
 pub struct Flow {
@@ -26,6 +28,10 @@ pub struct Flow {
     pub script: Value,
     /// What goes wrong.
     pub faults: Vec<Fault>,
+    /// One call of a shim fails, and chance says which.
+    pub chance: bool,
+    /// What was refused, or lost with its connection, is tried again, at first with another shim.
+    pub repeats: bool,
     /// Whether the shim's log is looked at.
     pub log_counts: bool,
     /// Something that the shim's log must say; an empty one must say nothing.
@@ -34,6 +40,8 @@ pub struct Flow {
     pub may_repeat_events: bool,
     /// The shim is killed; so much is lost.
     pub shim_is_killed: bool,
+    /// How a container ended may not be in its bundle.
+    pub exit_is_unrecorded: bool,
     /// When all must be over.
     pub limit: Duration,
 }
@@ -61,10 +69,13 @@ fn flow_of(name: &'static str, processes: Vec<Process>, threads: Vec<Vec<Step>>)
         plan: Plan { processes, threads, ..Plan::default() },
         script: json!({}),
         faults: Vec::new(),
+        chance: false,
+        repeats: false,
         log_counts: true,
         log: "",
         may_repeat_events: false,
         shim_is_killed: false,
+        exit_is_unrecorded: false,
         limit: Duration::from_secs(5),
     }
 }
@@ -106,7 +117,7 @@ impl Flow {
     }
 
     /// What the runtime does wrong, as fake-runc's script has it.
-    fn script(self, on: Value) -> Flow {
+    fn script(self, on: &Value) -> Flow {
         Flow { script: json!({ "on": on }), ..self }
     }
 

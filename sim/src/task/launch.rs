@@ -11,7 +11,7 @@ use wavetank::host::{
 };
 
 use super::asks::{exit, options};
-use super::plan::{Exit, Name};
+use super::plan::{Exit, Name, Step};
 use super::{NAMESPACE, SHIM, WORK};
 
 /// How a daemon of some generation speaks with `start`.
@@ -97,6 +97,11 @@ impl Launch {
         Ok(Launch { name, action, manner, pid, output: stdout.read, text: Vec::new() })
     }
 
+    /// The step that this is.
+    pub(super) fn step(&self) -> Step {
+        if self.action == "start" { Step::Launch(self.name) } else { Step::CleanUp(self.name) }
+    }
+
     pub(super) fn question(&self) -> PollFd {
         PollFd::new(self.output, Ready::READ)
     }
@@ -150,7 +155,11 @@ impl Launch {
             return Ok(Said::Address(result.address));
         }
         let text = String::from_utf8(self.text.clone()).map_err(|error| wrong(&error))?;
-        if text.starts_with("unix:///") { Ok(Said::Address(text)) } else { Err(wrong(&"no address")) }
+        if text.starts_with("unix:///") {
+            Ok(Said::Address(text))
+        } else {
+            Err(wrong(&"no address"))
+        }
     }
 }
 

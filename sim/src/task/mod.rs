@@ -43,6 +43,9 @@ pub fn run(flow: &Flow, chooser: &mut dyn Choose, keep_trace: bool) -> Run {
     let mut world = World::new(config);
     let told = Rc::new(RefCell::new(Told::default()));
     furnish(&mut world, flow, &told);
+    if flow.chance {
+        world.add_fault(flows::any_fault(chooser));
+    }
     let before = world.paths();
     let failure = match world.start("/bin/actor", &["actor"]) {
         Ok(pid) => {

@@ -55,6 +55,8 @@ pub struct Process {
     pub may_be_cut: bool,
     /// It may end before it is told of as started: when its start fails then, nobody hears of it.
     pub may_vanish: bool,
+    /// A runtime that fails to make it says so where the process would have spoken.
+    pub runtime_speaks: bool,
     /// No shim need open its fifos, so that there may be no end to read.
     pub is_never_opened: bool,
     /// The client reads nothing before this mark.

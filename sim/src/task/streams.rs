@@ -11,6 +11,7 @@ use super::plan::Process;
 pub(super) struct Streams {
     stdin: PathBuf,
     input: Option<Fd>,
+    given: Vec<u8>,
     unwritten: Vec<u8>,
     ends_input: bool,
     pub(super) outputs: [Output; 2],
@@ -45,6 +46,7 @@ impl Streams {
         Ok(Streams {
             stdin: path(process.name, "stdin"),
             input: None,
+            given: process.input.clone(),
             unwritten: process.input.clone(),
             ends_input: false,
             outputs: [output("stdout"), output("stderr")],
@@ -70,6 +72,16 @@ impl Streams {
 
     pub(super) fn has_ended(&self) -> bool {
         self.outputs.iter().all(|output| output.fd.is_none())
+    }
+
+    /// The process was not made; another attempt begins anew.
+    pub(super) fn give_up<H: Host>(&mut self, host: &mut H) {
+        self.close(host);
+        // What nobody has read went with the fifo's last holder.
+        self.unwritten.clone_from(&self.given);
+        for output in &mut self.outputs {
+            output.ended = false;
+        }
     }
 
     /// The process is no more, and wants no input.
@@ -100,9 +112,8 @@ impl Streams {
     }
 
     pub(super) fn turn<H: Host>(&mut self, host: &mut H, answers: &[PollFd]) {
-        let is_ready = |fd: Fd| {
-            answers.iter().any(|answer| answer.fd == fd && !answer.ready.is_empty())
-        };
+        let is_ready =
+            |fd: Fd| answers.iter().any(|answer| answer.fd == fd && !answer.ready.is_empty());
         if let Some(fd) = self.input {
             if !self.unwritten.is_empty() && is_ready(fd) {
                 match host.write(fd, &self.unwritten) {

@@ -93,8 +93,9 @@ impl Shim {
     ) {
         let Some(job) = self.jobs.remove(&key) else { return };
         close_all(host, job.output);
-        for call in job.calls {
-            self.server.answer(call, result.clone());
+        let answers = std::iter::repeat_n(result, job.calls.len());
+        for (call, result) in job.calls.into_iter().zip(answers) {
+            self.server.answer(call, result);
         }
         if let Some(process) = self.processes.get_mut(&job.process) {
             if process.busy == Some(key) {
@@ -278,7 +279,7 @@ impl Shim {
             let stdio = &process.stdio;
             match step {
                 Step::Logger if stdio.is_ready() || stdio.logger_failed().is_some() || is_late => {
-                    self.logger_ready(host, key)
+                    self.logger_ready(host, key);
                 }
                 Step::Console if !stdio.awaits_console() => self.process_made(host, key),
                 Step::Console if is_late => self.console_missing(host, key),

@@ -71,6 +71,8 @@ impl Shim {
         let id = process.container.clone();
         let console_socket = process.stdio.console_socket();
         let pid_file = pid_file(&container.bundle, &process.exec_id);
+        // What was there before is not the runtime's answer.
+        let _ = host.unlink(&pid_file);
         let bundle = container.bundle.clone();
         let runtime = &container.runtime;
         let options = &container.options;

@@ -29,8 +29,8 @@ pub(crate) use processes::{
 pub(crate) use shim::{Ended, Prepared, Setup, Shim, mkfifo};
 pub(crate) use stream::{Input, Stream, assert_same};
 pub(crate) use task::{
-    Client, Daemon, Refused, Server, any, any_json, delete_request, kill_request, options_any,
-    runc_options, share_pids, start_request, terminal_in_config, wait_request,
+    Client, Daemon, Refused, Server, any, any_json, delete_request, options_any, runc_options,
+    share_pids, start_request, terminal_in_config, wait_request,
 };
 
 /// Longer than anything here takes on a busy machine: who waits so long, hangs.

@@ -1,6 +1,7 @@
 //! The daemon's side of a v2 shim: `start`, the Task service, the events.
 
 use std::cell::RefCell;
+use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
 use std::ops::Deref;
@@ -20,7 +21,7 @@ use wavetank::manager::tasks::TaskClient;
 use wavetank::ttrpc::Code;
 
 use super::events::Events;
-use super::{LIMIT, Place, fake_runc, finish, reap, signal, wait_for_end};
+use super::{LIMIT, Place, fake_runc, finish, reap, wait_for_end};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_containerd-shim-wavetank-v2");
 
@@ -33,6 +34,7 @@ pub(crate) struct Daemon<'a> {
     pub(crate) events: Events,
     env: Vec<(String, String)>,
     debug: bool,
+    clean: bool,
 }
 
 impl<'a> Daemon<'a> {
@@ -44,11 +46,11 @@ impl<'a> Daemon<'a> {
                 "container": {"process_args": true}, "exec": {"process_args": true}
             }));
         }
-        write_config(place, "bundle", command, json!({}));
+        write_config(place, "bundle", command, &json!({}));
         fs::create_dir(place.path("bin")).unwrap();
         symlink(fake_runc(), place.path("bin/runc")).unwrap();
         let events = Events::listen(&place.path("events"));
-        Daemon { place, events, env: Vec::new(), debug: false }
+        Daemon { place, events, env: Vec::new(), debug: false, clean: false }
     }
 
     /// A variable of the shim's environment.
@@ -63,15 +65,22 @@ impl<'a> Daemon<'a> {
         self
     }
 
+    /// Shims get no more of our environment than they need.
+    pub(crate) fn clean(mut self) -> Daemon<'a> {
+        self.clean = true;
+        self
+    }
+
     /// The bundle of a container. The further ones have the script of the first.
     pub(crate) fn bundle(&self, id: &str) -> PathBuf {
         if id == "c1" { self.place.path("bundle") } else { self.place.path(id) }
     }
 
     /// Makes the bundle of a further container.
+    #[allow(clippy::needless_pass_by_value, reason = "callers write it down where they call")]
     pub(crate) fn add_bundle(&self, id: &str, command: &str, annotations: Value) {
         fs::create_dir(self.place.path(id)).unwrap();
-        write_config(self.place, id, command, annotations);
+        write_config(self.place, id, command, &annotations);
         let script = |bundle: &str| self.place.path(bundle).join("fake-runc.json");
         fs::copy(script("bundle"), script(id)).unwrap();
     }
@@ -80,7 +89,15 @@ impl<'a> Daemon<'a> {
     pub(crate) fn start_command(&self, id: &str) -> Command {
         let mut command = self.place.command(PROGRAM);
         command.args(["-namespace", "ns", "-address", "/run/e2e/grpc", "-id", id, "start"]);
-        let path = std::env::var("PATH").unwrap_or_default();
+        let mut path = std::env::var("PATH").unwrap_or_default();
+        if self.clean {
+            let given: Vec<(OsString, OsString)> = command
+                .get_envs()
+                .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
+                .collect();
+            command.env_clear().envs(given);
+            path = "/usr/sbin:/usr/bin:/sbin:/bin".to_owned();
+        }
         command.env("PATH", format!("{}:{path}", self.place.text("bin")));
         command.env("TTRPC_ADDRESS", self.place.path("events"));
         command.envs(self.env.iter().cloned()).current_dir(self.bundle(id));
@@ -123,7 +140,7 @@ impl<'a> Daemon<'a> {
     }
 }
 
-fn write_config(place: &Place, bundle: &str, command: &str, annotations: Value) {
+fn write_config(place: &Place, bundle: &str, command: &str, annotations: &Value) {
     let config = json!({
         "annotations": annotations,
         "process": {"args": ["sh", "-c", command], "cwd": "/"},
@@ -442,13 +459,6 @@ impl<'a> Server<'a> {
     #[track_caller]
     pub(crate) fn shut_down_and_end(self) {
         self.shut_down();
-        self.ended();
-    }
-
-    /// Ends the shim as a service manager does, and waits for it.
-    #[track_caller]
-    pub(crate) fn terminate(self) {
-        signal(self.pid, 15);
         self.ended();
     }
 

@@ -27,12 +27,7 @@ impl Daemon<'_> {
         }
     }
 
-    pub(super) fn note_answered_exit(
-        &mut self,
-        name: &str,
-        source: &'static str,
-        payload: &[u8],
-    ) {
+    pub(super) fn note_answered_exit(&mut self, name: &str, source: &'static str, payload: &[u8]) {
         let told = match source {
             "Wait" => api::WaitResponse::parse_from_bytes(payload)
                 .map(|it| asks::exit(it.exit_status, it.exited_at.as_ref())),
@@ -58,7 +53,9 @@ impl Daemon<'_> {
                 let was_told =
                     self.told.events.iter().any(|it| it.topic == topic && it.name == name);
                 if was_told && source != "State" {
-                    self.told.wrong.push(format!("{source} of {name}: no end, though one was told"));
+                    self.told
+                        .wrong
+                        .push(format!("{source} of {name}: no end, though one was told"));
                 }
             }
             Err(error) => self.told.wrong.push(format!("{source} of {name}: {error}")),
@@ -129,7 +126,7 @@ impl Daemon<'_> {
             let outputs = streams.outputs.map(|output| output.bytes);
             self.told.outputs.insert(name.to_owned(), outputs);
         }
-        close_all(host, std::mem::take(&mut self.logs));
+        close_all(host, std::mem::take(&mut self.logs).into_iter().chain(self.held_back.take()));
         if !self.flow.shim_is_killed {
             self.look_for_sockets(host);
             self.look_for_files(host);
@@ -152,8 +149,15 @@ impl Daemon<'_> {
     /// In the bundles nothing is to be left that was only of use meanwhile.
     fn look_for_files(&mut self, host: &mut SimHost<'_>) {
         const LASTING: [&str; 9] = [
-            "config.json", "fake-runc.json", "log", "address", "s", "options.json", "runtime",
-            "exit.json", "log.json",
+            "config.json",
+            "fake-runc.json",
+            "log",
+            "address",
+            "s",
+            "options.json",
+            "runtime",
+            "exit.json",
+            "log.json",
         ];
         for process in &self.flow.plan.processes {
             if !exec_of(process.name).is_empty() {

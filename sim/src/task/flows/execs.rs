@@ -13,10 +13,10 @@ pub(super) fn flows() -> Vec<Flow> {
         twice(),
         storm("task/exec-storm"),
         storm("task/exec-storm-private").private(),
-        storm("task/exec-storm-slow").script(slowly.clone()),
+        storm("task/exec-storm-slow").script(&slowly),
         init_dies("task/exec-and-init"),
         init_dies("task/exec-and-init-private").private(),
-        init_dies("task/exec-and-init-slow").script(slowly),
+        init_dies("task/exec-and-init-slow").script(&slowly),
         unstarted(),
     ]
 }
@@ -183,10 +183,7 @@ fn unstarted() -> Flow {
     ];
     let mut flow = flow_of(
         "task/exec-unstarted",
-        vec![
-            process("c1", &["sleep-ms", "1000000"], &[137], ""),
-            process("c1/e1", &[], &[], ""),
-        ],
+        vec![process("c1", &["sleep-ms", "1000000"], &[137], ""), process("c1/e1", &[], &[], "")],
         vec![steps(&[&birth("c1"), &announced, &burial("c1")])],
     );
     flow.plan.processes[1].is_never_opened = true;

@@ -44,7 +44,7 @@ pub(super) fn flows() -> Vec<Flow> {
             vec![process("c1", &["exit", "5"], &[5], "")],
             vec![steps(&[&birth("c1"), &burial("c1")])],
         )
-        .script(json!({ "start": { "after": { "delay_ms": 30 } } })),
+        .script(&json!({ "start": { "after": { "delay_ms": 30 } } })),
         flow_of(
             "task/slow-create",
             vec![process("c1", &["exit", "5"], &[5], "")],
@@ -67,15 +67,97 @@ pub(super) fn flows() -> Vec<Flow> {
                 ],
             ],
         )
-        .script(json!({ "create": { "after": { "delay_ms": 30 } } })),
+        .script(&json!({ "create": { "after": { "delay_ms": 30 } } })),
         killed_before_start(),
         kill_and_delete(),
         pause(),
         exit_while_paused(),
         pause_and_exit(),
         pod(),
+        pod_that_goes(),
         out_of_memory(),
+        slowly(),
+        pids_again(),
     ]
+}
+
+/// The last container goes, and the shim with it, when the daemon wants to put another one in.
+fn pod_that_goes() -> Flow {
+    let mut flow = flow_of(
+        "task/pod-that-goes",
+        vec![process("c1", &["exit", "1"], &[1], ""), process("c2", &["exit", "2"], &[2], "")],
+        vec![
+            steps(&[&birth("c1"), &[Step::Mark("started")], &burial("c1")]),
+            steps(&[&[Step::Until(Until::Marked("started"))], &birth("c2"), &burial("c2")]),
+        ],
+    );
+    flow.plan.group = "pod";
+    flow.repeats = true;
+    // What a shim has depends on who else is in it.
+    for thread in &mut flow.plan.threads {
+        thread.retain(|step| !matches!(step, Step::Census));
+    }
+    flow.complaining()
+}
+
+/// A runtime that takes its time, before and after.
+fn slowly() -> Flow {
+    let questions = [
+        Step::Until(Until::Marked("asked")),
+        Step::Ask(Ask::Pause("c1"), done()),
+        Step::Ask(Ask::Resume("c1"), done()),
+        Step::Ask(Ask::Kill("c1", 9), done()),
+    ];
+    let mut flow = flow_of(
+        "task/slow-runtime",
+        vec![
+            process("c1", &["sleep-ms", "1000000"], &[137], ""),
+            process("c1/e1", &["print", "x", "exit", "2"], &[2], "x"),
+        ],
+        vec![
+            steps(&[&birth("c1"), &questions, &burial("c1")]),
+            vec![
+                Step::Until(Until::Told("/tasks/start", "c1")),
+                Step::Ask(Ask::Exec("c1/e1"), done()),
+                Step::Ask(Ask::Start("c1/e1"), done()),
+                Step::Until(Until::Ended("c1/e1")),
+                Step::Ask(Ask::Delete("c1/e1"), done()),
+                Step::Mark("asked"),
+            ],
+        ],
+    );
+    let slow = json!({ "delay_ms": 7 });
+    flow.script = json!({ "any": { "before": slow, "midway": slow, "after": slow } });
+    flow
+}
+
+/// So few numbers that those of the dead are soon those of others.
+fn pids_again() -> Flow {
+    let exec = |name| {
+        [
+            Step::Ask(Ask::Exec(name), done()),
+            Step::Ask(Ask::Start(name), done()),
+            Step::Until(Until::Ended(name)),
+            Step::Ask(Ask::State(name), done()),
+        ]
+    };
+    let end = [
+        Step::Ask(Ask::Delete("c1/e1"), done()),
+        Step::Ask(Ask::Delete("c1/e2"), done()),
+        Step::Ask(Ask::Kill("c1", 9), done()),
+    ];
+    let mut flow = flow_of(
+        "task/pids-again",
+        vec![
+            process("c1", &["sleep-ms", "1000000"], &[137], ""),
+            process("c1/e1", &["print", "x", "exit", "1"], &[1], "x"),
+            process("c1/e2", &["print", "y", "exit", "2"], &[2], "y"),
+        ],
+        vec![steps(&[&birth("c1"), &exec("c1/e1"), &exec("c1/e2"), &end, &burial("c1")])],
+    );
+    flow.config.pid_max = 24;
+    // Two that have a number in the same tick of the clock are one and the same to fake-runc.
+    flow.complaining()
 }
 
 fn killed_before_start() -> Flow {
@@ -96,10 +178,7 @@ fn killed_before_start() -> Flow {
                 ],
                 &burial("c1"),
             ]),
-            vec![
-                Step::Until(Until::Marked("created")),
-                Step::Ask(Ask::Kill("c1", 9), done()),
-            ],
+            vec![Step::Until(Until::Marked("created")), Step::Ask(Ask::Kill("c1", 9), done())],
         ],
     )
     .change("c1", |it| it.may_vanish = true)
@@ -116,7 +195,7 @@ fn kill_and_delete() -> Flow {
                 &birth("c1"),
                 &[
                     Step::Mark("started"),
-                    Step::Ask(Ask::Kill("c1", 9), gone()),
+                    Step::Ask(Ask::Kill("c1", 9), late().or(Code::NotFound, "no such container")),
                     Step::Until(Until::Ended("c1")),
                     Step::Ask(Ask::Delete("c1"), done().or(Code::NotFound, "not created")),
                     Step::Until(Until::Marked("killed")),
@@ -168,10 +247,7 @@ fn pause() -> Flow {
 }
 
 fn exit_while_paused() -> Flow {
-    let killed = [
-        Step::Ask(Ask::Pause("c1"), done()),
-        Step::Ask(Ask::Kill("c1", 9), done()),
-    ];
+    let killed = [Step::Ask(Ask::Pause("c1"), done()), Step::Ask(Ask::Kill("c1", 9), done())];
     flow_of(
         "task/killed-while-paused",
         vec![process("c1", &["sleep-ms", "1000000"], &[137], "")],
@@ -223,21 +299,19 @@ fn pause_and_exit() -> Flow {
 /// Two containers share a shim; whoever is done first asks it to go, in vain.
 fn pod() -> Flow {
     let one = |name, mark| {
-        steps(&[
-            &[
-                Step::Launch(name),
-                Step::Mark(mark),
-                Step::Until(Until::Marked("one")),
-                Step::Until(Until::Marked("two")),
-                Step::Ask(Ask::Create(name), done()),
-                Step::Ask(Ask::Shutdown(name), done()),
-                Step::Ask(Ask::Start(name), done()),
-                Step::Until(Until::Ended(name)),
-                Step::Until(Until::Eof(name)),
-                Step::Ask(Ask::Delete(name), done()),
-                Step::CleanUp(name),
-            ],
-        ])
+        steps(&[&[
+            Step::Launch(name),
+            Step::Mark(mark),
+            Step::Until(Until::Marked("one")),
+            Step::Until(Until::Marked("two")),
+            Step::Ask(Ask::Create(name), done()),
+            Step::Ask(Ask::Shutdown(name), done()),
+            Step::Ask(Ask::Start(name), done()),
+            Step::Until(Until::Ended(name)),
+            Step::Until(Until::Eof(name)),
+            Step::Ask(Ask::Delete(name), done()),
+            Step::CleanUp(name),
+        ]])
     };
     let end = [Step::Until(Until::Marked("over")), Step::Ask(Ask::Shutdown("c2"), done())];
     let mut flow = flow_of(
@@ -246,10 +320,7 @@ fn pod() -> Flow {
             process("c1", &["print", "one", "exit", "1"], &[1], "one"),
             process("c2", &["print", "two", "exit", "2"], &[2], "two"),
         ],
-        vec![
-            steps(&[&one("c1", "one"), &[Step::Mark("over")]]),
-            steps(&[&one("c2", "two"), &end]),
-        ],
+        vec![steps(&[&one("c1", "one"), &[Step::Mark("over")]]), steps(&[&one("c2", "two"), &end])],
     );
     flow.plan.group = "pod";
     flow

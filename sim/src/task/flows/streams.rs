@@ -10,7 +10,8 @@ pub(super) fn flows() -> Vec<Flow> {
     vec![
         echo(),
         close_io_at_any_time(),
-        output(),
+        output("task/output"),
+        output("task/output-direct").private(),
         reader_stalls(),
         reader_returns(),
         terminal(),
@@ -21,7 +22,56 @@ pub(super) fn flows() -> Vec<Flow> {
             vec![steps(&[&birth("c1"), &burial("c1")])],
         ),
         grandchild_for_ever(),
+        nobody_reads(),
+        input_unread(),
+        terminal_killed(),
     ]
+}
+
+/// What nobody reads within the time for it is lost, and no more than that.
+fn nobody_reads() -> Flow {
+    let killed = [
+        Step::Until(Until::Passed(20)),
+        Step::Ask(Ask::Kill("c1", 9), done()),
+        Step::Until(Until::Ended("c1")),
+        Step::Ask(Ask::Delete("c1"), done()),
+        Step::Mark("reading"),
+        Step::Until(Until::Eof("c1")),
+        Step::Census,
+        Step::CleanUp("c1"),
+        Step::Ask(Ask::Shutdown("c1"), done()),
+    ];
+    flow_of(
+        "task/nobody-reads",
+        vec![process("c1", &["bytes", "150000", "sleep-ms", "1000000"], &[137], "")],
+        vec![steps(&[&birth("c1"), &killed])],
+    )
+    .change("c1", |it| {
+        (it.stdout, it.reads_from, it.may_be_cut) = (pattern(150_000), Some("reading"), true);
+    })
+    .complaining()
+    .within(20)
+}
+
+/// Input that the process never takes does not keep it from ending.
+fn input_unread() -> Flow {
+    let killed = [Step::Until(Until::Passed(5)), Step::Ask(Ask::Kill("c1", 9), done())];
+    flow_of(
+        "task/input-unread",
+        vec![process("c1", &["sleep-ms", "1000000"], &[137], "")],
+        vec![steps(&[&birth("c1"), &killed, &burial("c1")])],
+    )
+    .change("c1", |it| it.input = pattern(200_000))
+}
+
+fn terminal_killed() -> Flow {
+    let killed = [Step::Until(Until::Output("c1", 5)), Step::Ask(Ask::Kill("c1", 9), done())];
+    flow_of(
+        "task/tty-killed",
+        vec![process("c1", &["print", "hello", "sleep-ms", "1000000"], &[137], "hello")],
+        vec![steps(&[&birth("c1"), &killed, &burial("c1")])],
+    )
+    .change("c1", |it| it.terminal = true)
 }
 
 fn echo() -> Flow {
@@ -74,9 +124,9 @@ fn close_io_at_any_time() -> Flow {
     flow.change("c1/e1", |it| (it.input, it.stdout) = (pattern(90), pattern(90)))
 }
 
-fn output() -> Flow {
+fn output(name: &'static str) -> Flow {
     flow_of(
-        "task/output",
+        name,
         vec![process("c1", &["bytes", "200000"], &[0], "")],
         vec![steps(&[&birth("c1"), &burial("c1")])],
     )

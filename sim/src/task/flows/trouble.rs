@@ -11,22 +11,22 @@ pub(super) fn flows() -> Vec<Flow> {
         create_fails(
             "task/runtime-fails",
             "OCI runtime create failed: no",
-            json!({ "create": { "before": { "log_error": "no", "exit_code": 1 } } }),
+            &json!({ "create": { "before": { "log_error": "no", "exit_code": 1 } } }),
         ),
         create_fails(
             "task/runtime-dies",
             "runc did not terminate successfully: exit status 137",
-            json!({ "create": { "before": { "die_by_signal": "KILL" } } }),
+            &json!({ "create": { "before": { "die_by_signal": "KILL" } } }),
         ),
         create_fails(
             "task/no-pid-file",
             "init.pid: ",
-            json!({ "create": { "pid_file": "none" } }),
+            &json!({ "create": { "pid_file": "none" } }),
         ),
         create_fails(
             "task/stranger",
             "no child process",
-            json!({ "create": { "pid_file": { "text": "2" } } }),
+            &json!({ "create": { "pid_file": { "text": "2" } } }),
         ),
         start_fails(),
         exec_fails(),
@@ -39,7 +39,7 @@ pub(super) fn flows() -> Vec<Flow> {
 }
 
 /// The container is not made, and its name is free again.
-fn create_fails(name: &'static str, text: &'static str, on: serde_json::Value) -> Flow {
+fn create_fails(name: &'static str, text: &'static str, on: &serde_json::Value) -> Flow {
     let tried = vec![
         Step::Launch("c1"),
         Step::Ask(Ask::Connect("c1"), done()),
@@ -70,7 +70,7 @@ fn start_fails() -> Flow {
         vec![process("c1", &["exit", "1"], &[137], "")],
         vec![steps(&[&tried, &burial("c1")])],
     )
-    .script(json!({ "start": { "before": { "log_error": "no", "exit_code": 1 } } }))
+    .script(&json!({ "start": { "before": { "log_error": "no", "exit_code": 1 } } }))
 }
 
 fn exec_fails() -> Flow {
@@ -90,7 +90,7 @@ fn exec_fails() -> Flow {
         ],
         vec![steps(&[&birth("c1"), &tried, &burial("c1")])],
     )
-    .script(json!({ "exec": { "before": { "log_error": "no", "exit_code": 1 } } }))
+    .script(&json!({ "exec": { "before": { "log_error": "no", "exit_code": 1 } } }))
 }
 
 /// A client whose connection breaks during Create comes back and asks again.
@@ -134,7 +134,12 @@ fn daemon_dies() -> Flow {
     burial.remove(1);
     let mut flow = flow_of(
         "task/daemon-dies",
-        vec![process("c1", &["print", "x", "sleep-ms", "20", "print", "y", "exit", "4"], &[4], "xy")],
+        vec![process(
+            "c1",
+            &["print", "x", "sleep-ms", "20", "print", "y", "exit", "4"],
+            &[4],
+            "xy",
+        )],
         vec![steps(&[&birth("c1"), &gone, &burial])],
     )
     .complaining()

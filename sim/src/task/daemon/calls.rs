@@ -1,0 +1,261 @@
+//! Short programs, connections and calls: how they are begun, and what comes of them.
+
+use containerd_shim_protos::api;
+use containerd_shim_protos::protobuf::Message;
+use wavetank::host::PollFd;
+use wavetank::manager::tasks::TaskClient;
+use wavetank::ttrpc::{Code, Status};
+
+use super::super::asks;
+use super::super::launch::{Launch, Said};
+use super::super::plan::{Answer, Ask, Name, Step, container_of, done, exec_of};
+use super::{Daemon, process};
+use crate::caller::SimHost;
+
+/// A call that is not answered yet.
+pub(super) struct Open {
+    pub(super) stream: u32,
+    pub(super) ask: Ask,
+    pub(super) answer: Answer,
+}
+
+impl Open {
+    fn step(&self) -> Step {
+        Step::Ask(self.ask, self.answer.clone())
+    }
+}
+
+impl Daemon<'_> {
+    pub(super) fn launch(
+        &mut self,
+        host: &mut SimHost<'_>,
+        at: usize,
+        name: Name,
+        action: &'static str,
+    ) {
+        match Launch::begin(host, name, action, self.manner) {
+            Ok(launch) => self.threads[at].launch = Some(launch),
+            Err(error) => self.told.wrong.push(error),
+        }
+    }
+
+    /// Tries once more what may have met the planned fault, which comes only once.
+    pub(super) fn repeat(&mut self, at: usize, step: Step) -> bool {
+        let may = self.flow.repeats && self.repeated < 6;
+        if may {
+            self.repeated += 1;
+            self.threads[at].steps.push_front(step);
+        }
+        may
+    }
+
+    /// Makes the connection that a thread needs.
+    pub(super) fn connect(&mut self, host: &mut SimHost<'_>, at: usize, name: Name) -> bool {
+        if self.threads[at].client.is_some() {
+            return true;
+        }
+        let container = container_of(name);
+        let Some(address) = self.addresses.get(container) else { return false };
+        match TaskClient::connect(host, address) {
+            Ok(client) => {
+                self.threads[at].client = Some(client.service(self.service));
+                for wait in std::mem::take(&mut self.threads[at].lost_waits) {
+                    self.wait_for(host, at, wait);
+                }
+                true
+            }
+            Err(error) => {
+                if !self.repeat(at, Step::Launch(container)) {
+                    self.told.wrong.push(error.to_string());
+                }
+                false
+            }
+        }
+    }
+
+    pub(super) fn wait_for(&mut self, host: &mut SimHost<'_>, at: usize, name: Name) {
+        // What was deleted meanwhile is not known any more.
+        let answer = done()
+            .or(Code::NotFound, "process does not exist")
+            .or(Code::NotFound, "container not created");
+        self.call(host, at, Ask::Wait(name), answer);
+    }
+
+    pub(super) fn call(
+        &mut self,
+        host: &mut SimHost<'_>,
+        at: usize,
+        ask: Ask,
+        answer: Answer,
+    ) -> Option<u32> {
+        if !self.connect(host, at, ask.name()) {
+            if self.flow.repeats {
+                // After the shim that is to be launched first.
+                self.threads[at].steps.insert(1, Step::Ask(ask, answer));
+            }
+            return None;
+        }
+        if let Ask::Create(name) | Ask::Exec(name) | Ask::Start(name) = ask
+            && let Some(streams) = self.streams.get_mut(name)
+        {
+            streams.open(host, process(self.flow, name).is_some_and(|it| it.terminal));
+        }
+        let thread = &mut self.threads[at];
+        thread.container = Some(ask.name());
+        let client = thread.client.as_mut()?;
+        match asks::send(host, client, &ask, &self.flow.plan.processes) {
+            Ok(stream) => {
+                thread.open.push(Open { stream, ask, answer });
+                Some(stream)
+            }
+            Err(error) => {
+                if !self.repeat(at, Step::Ask(ask, answer)) {
+                    self.told.wrong.push(format!("{ask:?}: {error}"));
+                }
+                self.hang_up(host, at);
+                None
+            }
+        }
+    }
+
+    pub(super) fn hang_up(&mut self, host: &mut SimHost<'_>, at: usize) {
+        let thread = &mut self.threads[at];
+        if let Some(client) = thread.client.take() {
+            client.close(host);
+        }
+        thread.awaited = None;
+        for open in std::mem::take(&mut thread.open) {
+            if let Ask::Wait(name) = open.ask {
+                thread.lost_waits.push(name);
+            }
+        }
+    }
+
+    pub(super) fn turn_launch(&mut self, host: &mut SimHost<'_>, at: usize, answers: &[PollFd]) {
+        let Some(launch) = &mut self.threads[at].launch else { return };
+        let name = launch.name;
+        match launch.turn(host, answers) {
+            None => return,
+            Some(Ok(Said::Address(address))) => drop(self.addresses.insert(name, address)),
+            // Of what was never made it has to invent an end.
+            Some(Ok(Said::Deleted(exit))) => {
+                if let Some(exit) = exit.filter(|_| self.told.pids.contains_key(name)) {
+                    self.note_exit(name, "delete", exit);
+                }
+            }
+            Some(Err(error)) => {
+                let step = self.threads[at].launch.take().map(|launch| launch.step());
+                if !step.is_some_and(|step| self.repeat(at, step)) {
+                    self.told.wrong.push(error);
+                }
+            }
+        }
+        self.threads[at].launch = None;
+    }
+
+    pub(super) fn turn_client(&mut self, host: &mut SimHost<'_>, at: usize) {
+        let thread = &mut self.threads[at];
+        let Some(client) = &mut thread.client else { return };
+        let lost = client.turn(host).err();
+        let mut answered = Vec::new();
+        for open in std::mem::take(&mut thread.open) {
+            match client.take(open.stream) {
+                Some(result) => answered.push((open, result)),
+                None => thread.open.push(open),
+            }
+        }
+        let is_dead = lost.is_some();
+        if is_dead {
+            for open in &thread.open {
+                let ask = open.ask;
+                if !self.flow.shim_is_killed && !self.flow.repeats {
+                    self.told.wrong.push(format!("{ask:?} got no answer: {lost:?}"));
+                }
+            }
+        }
+        for (open, result) in answered {
+            if self.threads[at].awaited == Some(open.stream) {
+                self.threads[at].awaited = None;
+            }
+            self.answered(host, at, &open, result);
+        }
+        if is_dead {
+            let thread = &self.threads[at];
+            let awaited = thread.open.iter().find(|open| thread.awaited == Some(open.stream));
+            if let Some(step) = awaited.map(Open::step) {
+                self.repeat(at, step);
+            }
+            self.hang_up(host, at);
+            if self.flow.shim_is_killed {
+                self.threads[at].lost_waits.clear();
+            }
+        }
+    }
+
+    pub(super) fn answered(
+        &mut self,
+        host: &mut SimHost<'_>,
+        at: usize,
+        open: &Open,
+        result: Result<Vec<u8>, Status>,
+    ) {
+        let Open { ask, answer, .. } = open;
+        let is_allowed = match &result {
+            Ok(_) => answer.may_be_done,
+            Err(status) => answer
+                .refusals
+                .iter()
+                .any(|(code, text)| *code == status.code && status.message.contains(text)),
+        };
+        let is_tried_again = !is_allowed && self.repeat(at, open.step());
+        if !is_allowed && !is_tried_again {
+            let what = result.as_ref().map_or_else(ToString::to_string, |_| "done".to_owned());
+            self.told.wrong.push(format!("{ask:?} was answered: {what}"));
+        }
+        match (ask, result) {
+            (Ask::Create(name) | Ask::Exec(name), Ok(payload)) => {
+                if matches!(ask, Ask::Create(_)) {
+                    self.note_pid(name, &payload);
+                }
+                self.wait_for(host, at, name);
+            }
+            (Ask::Start(name), Ok(payload)) => {
+                self.note_pid(name, &payload);
+                self.told.started.push((*name).to_owned());
+                if self.flow.repeats && !exec_of(name).is_empty() {
+                    self.wait_for(host, at, name);
+                }
+            }
+            (Ask::Create(name) | Ask::Exec(name) | Ask::Start(name), Err(_)) => {
+                let has_failed = !matches!(ask, Ask::Start(name) if exec_of(name).is_empty());
+                if has_failed
+                    && !self.told.pids.contains_key(*name)
+                    && let Some(streams) = self.streams.get_mut(name)
+                {
+                    streams.give_up(host);
+                }
+            }
+            (Ask::Wait(_), Err(_)) if !is_allowed => {}
+            // A start that failed is tried again, and then there is an end to wait for.
+            (Ask::Wait(_), Ok(payload)) if self.flow.repeats && is_of_nothing(&payload) => {}
+            (Ask::Wait(name), result) => {
+                self.ended.insert(name);
+                if let Some(streams) = self.streams.get_mut(name) {
+                    streams.process_ended();
+                }
+                if let Ok(payload) = result {
+                    self.note_answered_exit(name, "Wait", &payload);
+                }
+            }
+            (Ask::Delete(name), Ok(payload)) => self.note_answered_exit(name, "Delete", &payload),
+            (Ask::State(name), Ok(payload)) => self.note_answered_exit(name, "State", &payload),
+            _ => {}
+        }
+    }
+}
+
+/// Whether an answer of Wait tells of no end.
+fn is_of_nothing(payload: &[u8]) -> bool {
+    let response = api::WaitResponse::parse_from_bytes(payload).unwrap_or_default();
+    asks::exit(response.exit_status, response.exited_at.as_ref()).is_none()
+}
