@@ -153,14 +153,15 @@ pub(crate) fn cgroups_called(name: &str) -> Vec<PathBuf> {
     candidates.filter(are_real).filter(|candidate| candidate.is_dir()).collect()
 }
 
-/// A frozen process cannot die, not even with its namespace.
-pub(crate) fn thaw() {
+/// Leaves no control group of this run. A frozen process cannot die, not even with its namespace.
+pub(crate) fn clear_cgroups() {
     let run = run_number();
     let script = format!(
-        "for f in $(find /sys/fs/cgroup -path '*/wt{run}-*' -name freezer.state); do \
-         echo THAWED >$f; done; \
-         for f in $(find /sys/fs/cgroup -path '*/wt{run}-*' -name cgroup.freeze); do \
-         echo 0 >$f; done"
+        "cd /sys/fs/cgroup
+         for file in $(find . -path '*/wt{run}-*' -name freezer.state); do echo THAWED >$file; done
+         for file in $(find . -path '*/wt{run}-*' -name cgroup.freeze); do echo 0 >$file; done
+         find . -depth -type d -path '*/wt{run}-*' -exec rmdir '{{}}' '+' 2>/dev/null
+         true"
     );
     assert!(succeeds("sh", &["-c", &script]), "{script}");
 }

@@ -74,7 +74,7 @@ pub(crate) fn run() -> ExitCode {
             }
         }
     }
-    place::thaw();
+    place::clear_cgroups();
     table.print();
     skipped.iter().for_each(|line| println!("{line}"));
     failures.iter().for_each(|line| println!("FAILED {line}"));
