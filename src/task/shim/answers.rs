@@ -21,6 +21,8 @@ use crate::ttrpc::Status;
 
 /// Go's zero time, which says that something has not happened.
 const NEVER: i64 = -62_135_596_800;
+/// More do not wait for one process at the same time.
+const WAITERS_MAX: usize = 4096;
 
 /// A time since the start of 1970 as a message.
 pub(super) fn timestamp(at: Option<Duration>) -> MessageField<Timestamp> {
@@ -162,6 +164,10 @@ impl Shim {
         }
         // Whoever gave up waiting is forgotten when the next one comes.
         process.waiters.retain(|waiter| server.is_waited_for(*waiter));
+        if process.waiters.len() >= WAITERS_MAX {
+            // ttrpc does not tell of those who gave up; the first ones are the likeliest.
+            server.answer(process.waiters.remove(0), Err(Status::canceled()));
+        }
         process.waiters.push(call);
         Ok(None)
     }
@@ -264,6 +270,9 @@ impl Shim {
         match host.kill(pid, Signal(i32::try_from(signal).unwrap_or(i32::MAX))) {
             Ok(()) => Ok(Some(encode(&api::Empty::new()))),
             Err(Errno::ESRCH) => Err(already_finished()),
+            Err(errno) if process.exec_id.is_empty() => {
+                Err(Status::unknown(format_args!("unknown error after kill: {errno}")))
+            }
             Err(errno) => Err(Status::unknown(format_args!("exec kill error: {errno}"))),
         }
     }

@@ -209,7 +209,7 @@ impl Server {
         let waiting: Vec<PeerId> = self
             .peers
             .iter()
-            .filter(|(_, peer)| peer.connection.wants_to_send())
+            .filter(|(_, peer)| peer.connection.wants_to_send() || peer.connection.is_broken())
             .map(|(id, _)| *id)
             .collect();
         for id in waiting {

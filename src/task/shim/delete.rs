@@ -95,6 +95,14 @@ impl Shim {
     fn deleted<H: Host>(&mut self, host: &mut H, key: JobKey) {
         let Some((job, container)) = self.container_of(key) else { return };
         let process_key = job.process;
+        if self.is_about_init(key) {
+            let mut processes: Vec<_> = container.execs.values().copied().collect();
+            processes.push(process_key);
+            self.end_other_jobs(host, key, &processes);
+            // What of its end was still to be done need not be, and the end is told before this.
+            self.tell_end(host, process_key);
+        }
+        let Some((_, container)) = self.container_of(key) else { return };
         let Some(process) = self.processes.get(&process_key) else { return };
         let mut response = api::DeleteResponse::new();
         response.pid = process.pid;
@@ -102,10 +110,7 @@ impl Shim {
         response.exited_at = timestamp(process.exit.map(|exit| exit.at));
         let (id, exec_id) = (process.container.clone(), process.exec_id.clone());
         if exec_id.is_empty() {
-            let mut processes: Vec<_> = container.execs.values().copied().collect();
-            processes.push(process_key);
             self.tell_deleted(host, &id, &response);
-            self.end_other_jobs(host, key, &processes);
             self.forget_container(host, process_key);
         } else {
             let file = pid_file(&container.bundle, &exec_id);

@@ -117,10 +117,11 @@ impl Shim {
         }
     }
 
-    fn tell_end<H: Host>(&mut self, host: &mut H, key: ProcessKey) {
-        let at = host.wall_clock();
+    /// Tells of a process's end, if it has ended and that is not told yet.
+    pub(super) fn tell_end<H: Host>(&mut self, host: &mut H, key: ProcessKey) {
         let Some(process) = self.processes.get_mut(&key) else { return };
-        let Some(status) = process.ended else { return };
+        let (Some(status), None) = (process.ended, process.exit) else { return };
+        let at = host.wall_clock();
         let exit = Exited { status: status.number().unsigned_abs(), at };
         process.exit = Some(exit);
         process.life = Life::Stopped;

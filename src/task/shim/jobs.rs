@@ -17,6 +17,9 @@ use crate::ttrpc::Status;
 /// What a runtime says is a message, not a stream; and its log is read only as far as it grew.
 const OUTPUT_MAX: usize = 1024 * 1024;
 
+/// How long a runtime may take to kill or thaw what an init has left behind.
+const CLEANING_PATIENCE: Duration = Duration::from_secs(10);
+
 impl Shim {
     /// Has a client's order carried out, after those for the same process that came before.
     pub(super) fn order<H: Host>(&mut self, host: &mut H, key: ProcessKey, order: Order) {
@@ -174,7 +177,11 @@ impl Shim {
             parent_death_signal: Some(Signal::KILL),
             ..Command::default()
         };
-        let errand = Errand { role: Role::Worker(key), makes_process, deadline: None };
+        // What an end waits for must not be what keeps it from being told.
+        let is_cleaning =
+            self.jobs.get(&key).is_some_and(|job| matches!(job.task, Task::KillRest | Task::Thaw));
+        let deadline = is_cleaning.then(|| host.now() + CLEANING_PATIENCE);
+        let errand = Errand { role: Role::Worker(key), makes_process, deadline };
         self.supervisor
             .spawn(host, &command, errand)
             .map(drop)

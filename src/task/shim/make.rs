@@ -28,6 +28,8 @@ impl Shim {
         let Some(process) = self.jobs.get(&key).map(|job| job.process) else { return };
         let logger = self.processes.get_mut(&process).and_then(|it| it.stdio.logger());
         let Some(command) = logger else { return self.make(host, key) };
+        // One of an earlier attempt has nothing more to take.
+        self.supervisor.abandon(host, Role::Logger(process));
         let errand = Errand { role: Role::Logger(process), makes_process: false, deadline: None };
         let started = self.supervisor.spawn(host, &command, errand);
         let deadline = host.now() + PATIENCE;
@@ -217,6 +219,9 @@ impl Shim {
     ) -> Result<(), Status> {
         let Some((job, container)) = self.container_of(key) else { return Ok(()) };
         let Some(process) = self.processes.get(&job.process) else { return Ok(()) };
+        if process.exec_id.is_empty() {
+            return Ok(());
+        }
         let mut spec: serde_json::Map<String, serde_json::Value> =
             serde_json::from_slice(&process.spec).map_err(|error| {
                 Status::invalid_argument(format!("the process of {}: {error}", process.exec_id))
@@ -237,7 +242,7 @@ impl Shim {
 pub(super) fn pid_file(bundle: &std::path::Path, exec_id: &str) -> PathBuf {
     match exec_id {
         "" => bundle.join("init.pid"),
-        "init" => bundle.join("init-exec.pid"),
+        "init" => bundle.join("init.exec-pid"),
         name => bundle.join(format!("{name}.pid")),
     }
 }

@@ -227,10 +227,12 @@ impl Shim {
         }
         // Once a runtime has made its process, those can be reaped that might have been it.
         loop {
-            let ended = self.supervisor.reap(host);
+            let mut ended = self.supervisor.reap(host);
             if ended.is_empty() {
                 break;
             }
+            // A container's end comes before what was done because of it.
+            ended.sort_by_key(|ended| !matches!(ended.role, Role::Process(_)));
             for Ended { role, status, .. } in ended {
                 self.child_ended(host, role, status);
             }
@@ -270,10 +272,20 @@ impl Shim {
         }
     }
 
-    /// Ends the shim as soon as all is told.
+    /// Ends the shim as soon as all is told. From now on nobody finds it any more: a container that
+    /// comes now needs another shim.
     fn end<H: Host>(&mut self, host: &mut H) {
         if self.ends.is_none() {
             self.ends = Some(host.now() + FAREWELL);
+        }
+        self.remove_socket(host);
+    }
+
+    /// While it still listens: whoever finds a file afterwards finds another shim's.
+    fn remove_socket<H: Host>(&mut self, host: &mut H) {
+        let socket = std::mem::take(&mut self.socket);
+        if !socket.as_os_str().is_empty() {
+            let _ = host.unlink(&socket);
         }
     }
 
@@ -283,10 +295,7 @@ impl Shim {
     }
 
     fn close<H: Host>(&mut self, host: &mut H) {
-        // While the socket still listens: whoever finds a file afterwards finds another shim's.
-        if !self.socket.as_os_str().is_empty() {
-            let _ = host.unlink(&self.socket);
-        }
+        self.remove_socket(host);
         self.server.close(host);
         self.events.close(host);
         for process in self.processes.values_mut() {

@@ -16,6 +16,7 @@ use crate::files::remove_all;
 use crate::host::{ExitStatus, Host, OpenFlags, Signal, close_all};
 use crate::oci::{CheckpointArgs, Failure};
 use crate::process::Life;
+use crate::stdio::TaskStdio;
 use crate::task::options::CheckpointOptions;
 use crate::ttrpc::Status;
 
@@ -32,19 +33,26 @@ impl Shim {
             let init = self.processes.get(&container.init);
             if init.is_none_or(|init| init.ended.is_some() || init.life.has_ended()) {
                 let reason = format!("container {id} init process is not running");
-                return self.finish(host, key, Err(Status::failed_precondition(reason)));
+                return self.fail_start(host, key, Status::failed_precondition(reason));
             }
-            return self.begin_exec(host, key);
+            return self.open_and_make(host, key);
         }
         if process.life == Life::Restorable {
-            return self.begin_make(host, key);
+            // After an attempt that failed its streams are closed.
+            let is_closed = process.stdio == TaskStdio::default();
+            if is_closed {
+                self.open_and_make(host, key);
+            } else {
+                self.begin_make(host, key);
+            }
+            return;
         }
         let argv = container.runtime.start(&process.container);
         self.tell_runtime(host, key, argv, "OCI runtime start failed");
     }
 
-    /// Opens an exec's streams, with all that the client has said of them before.
-    fn begin_exec<H: Host>(&mut self, host: &mut H, key: JobKey) {
+    /// Opens a process's streams, with all that the client has said of them before, and has it made.
+    fn open_and_make<H: Host>(&mut self, host: &mut H, key: JobKey) {
         let Some((job, container)) = self.container_of(key) else { return };
         let process_key = job.process;
         let Some(process) = self.processes.get(&process_key) else { return };

@@ -95,7 +95,9 @@ pub(super) struct Process {
     pub stderr: String,
     /// Whether it has a terminal.
     pub terminal: bool,
-    /// What an exec is to run: a runtime-spec `Process`, as JSON. Empty once it was started.
+    /// What an exec is to run: a runtime-spec `Process`, as JSON. Empty once it was started. It may
+    /// hold secrets, and is not written down.
+    #[serde(skip)]
     pub spec: Vec<u8>,
     /// What carries its bytes.
     pub stdio: TaskStdio,
