@@ -37,6 +37,36 @@ pub fn read_to_end<H: Host>(host: &mut H, fd: Fd, limit: usize) -> Result<Vec<u8
     }
 }
 
+/// Reads up to `len` bytes from an offset, fewer only where the file ends, wherever it stands.
+///
+/// # Errors
+/// What `pread(2)` gives, but for `EINTR`.
+pub fn read_range<H: Host>(host: &mut H, fd: Fd, offset: u64, len: usize) -> Result<Vec<u8>> {
+    let mut content = vec![0; len];
+    let mut filled = 0;
+    while filled < len {
+        match host.read_at(fd, offset + filled as u64, &mut content[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    content.truncate(filled);
+    Ok(content)
+}
+
+/// What an open file holds, wherever it stands: whoever wrote it through the same open file has left
+/// it at its end. What is beyond `limit` bytes is left out.
+///
+/// # Errors
+/// What `fstat(2)` and `pread(2)` give.
+pub fn read_from_start<H: Host>(host: &mut H, fd: Fd, limit: usize) -> Result<Vec<u8>> {
+    let size = host.fstat(fd)?.size;
+    let len = usize::try_from(size).unwrap_or(limit).min(limit);
+    read_range(host, fd, 0, len)
+}
+
 /// Writes all bytes to a descriptor that waits for room, or to a file.
 ///
 /// # Errors

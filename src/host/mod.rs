@@ -20,7 +20,10 @@ use std::time::Duration;
 
 pub use call::{Call, CommandText, Text};
 pub use errno::Errno;
-pub use files::{close_all, make_directory_of_ours, read_to_end, variable, write_all};
+pub use files::{
+    close_all, make_directory_of_ours, read_from_start, read_range, read_to_end, variable,
+    write_all,
+};
 pub use linux::LinuxHost;
 pub use record::{Recorder, recording};
 pub use replay::{Divergence, Replayer};

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::host::{Errno, ExitStatus, Fd, Host, OpenFlags, close_all};
+use crate::host::{Errno, ExitStatus, Fd, Host, OpenFlags, close_all, read_range};
 
 /// So much of a log's end is read; what a runtime says before it fails is at its end.
 const LOG_MAX: u64 = 1024 * 1024;
@@ -89,18 +89,7 @@ fn read_since<H: Host>(host: &mut H, fd: Fd, offset: u64) -> Result<Vec<u8>, Err
     // Somebody has put a new log in the place of the old one.
     let start = if offset > size { 0 } else { offset };
     let start = start.max(size.saturating_sub(LOG_MAX));
-    let mut text = vec![0; usize::try_from(size - start).unwrap_or_default()];
-    let mut filled = 0;
-    while filled < text.len() {
-        match host.read_at(fd, start + filled as u64, &mut text[filled..]) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-    text.truncate(filled);
-    Ok(text)
+    read_range(host, fd, start, usize::try_from(size - start).unwrap_or_default())
 }
 
 /// The last error in the lines of a log, which are JSON; others are skipped.

@@ -7,13 +7,13 @@ use std::time::Duration;
 use crate::Error;
 use crate::host::{
     Command, Errno, ExitStatus, Fd, Host, Pid, PollFd, Ready, Signal, SpawnError, WaitFor,
-    close_all,
+    close_all, read_from_start,
 };
 use crate::oci::{Failure, find_program};
 use crate::stdio::open_null;
 
 /// No runtime prints so much.
-const OUTPUT_MAX: u64 = 4 * 1024 * 1024;
+const OUTPUT_MAX: usize = 4 * 1024 * 1024;
 /// How long a runtime that was killed is waited for.
 const LAST_WAIT: Duration = Duration::from_millis(500);
 
@@ -60,7 +60,11 @@ fn with_files<H: Host>(
     fds.push(signals);
     let pid = spawn(host, argv, child_fds)?;
     let status = wait(host, pid, signals, limit)?;
-    Ok(Called { status, stdout: written(host, stdout)?, stderr: written(host, stderr)? })
+    let mut written = |fd| {
+        read_from_start(host, fd, OUTPUT_MAX)
+            .map_err(|errno| Error::system("read", "the runtime's output", errno))
+    };
+    Ok(Called { status, stdout: written(stdout)?, stderr: written(stderr)? })
 }
 
 fn spawn<H: Host>(host: &mut H, argv: Vec<OsString>, fds: Vec<Fd>) -> Result<Pid, Error> {
@@ -120,25 +124,6 @@ fn wait_until<H: Host>(
             Err(errno) => return Err(Error::system("poll", "for the runtime's end", errno)),
         }
     }
-}
-
-/// What the child wrote to a memory file. It wrote through the same open file, which now stands at
-/// its end.
-fn written<H: Host>(host: &mut H, fd: Fd) -> Result<Vec<u8>, Error> {
-    let failed = |errno| Error::system("read", "the runtime's output", errno);
-    let size = host.fstat(fd).map_err(failed)?.size.min(OUTPUT_MAX);
-    let mut content = vec![0; usize::try_from(size).unwrap_or_default()];
-    let mut filled = 0;
-    while filled < content.len() {
-        match host.read_at(fd, filled as u64, &mut content[filled..]) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(Errno::EINTR) => {}
-            Err(errno) => return Err(failed(errno)),
-        }
-    }
-    content.truncate(filled);
-    Ok(content)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
-use crate::host::{Errno, Fd, Host, OpenFlags, PollFd, Ready, close_all};
+use crate::host::{Fd, Host, OpenFlags, PollFd, Ready, close_all, read_range};
 
 use super::figures::{Table, read_tree};
 use super::join::write;
@@ -18,6 +18,9 @@ use super::{Cgroup, is_absent};
 /// each twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LAST_PAUSE: Duration = Duration::from_millis(1600);
+
+/// `memory.events` has some six short lines.
+const EVENTS_MAX: usize = 4096;
 
 /// Watches a cgroup for kills by the kernel for want of memory.
 ///
@@ -160,16 +163,8 @@ impl OomWatch {
 /// Reads `memory.events`, whereupon it is not ready until it has changed again. If it cannot be
 /// read it would be ready for ever, so it is no use then.
 fn look_at_events<H: Host>(host: &mut H, file: Fd, told: &mut u64) -> Seen {
-    let (mut buffer, mut len) = ([0; 4096], 0);
-    while let Some(rest) = buffer.get_mut(len..).filter(|rest| !rest.is_empty()) {
-        match host.read_at(file, len as u64, rest) {
-            Ok(0) => break,
-            Ok(count) => len += count,
-            Err(Errno::EINTR) => {}
-            Err(_) => return Seen::Gone,
-        }
-    }
-    let text = String::from_utf8_lossy(buffer.get(..len).unwrap_or_default());
+    let Ok(text) = read_range(host, file, 0, EVENTS_MAX) else { return Seen::Gone };
+    let text = String::from_utf8_lossy(&text);
     let kills = Table::parse(&text).get("oom_kill");
     let new = kills.saturating_sub(*told);
     *told = kills;

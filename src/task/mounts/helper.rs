@@ -4,9 +4,8 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use super::Mount;
-use super::job::read_from_start;
 use crate::Error;
-use crate::host::{Command, Errno, ExitStatus, Host, Pid, WaitFor, close_all};
+use crate::host::{Command, Errno, ExitStatus, Host, Pid, WaitFor, close_all, read_from_start};
 use crate::oci::find_program;
 use crate::stdio::open_null;
 
@@ -61,7 +60,7 @@ fn run<H: Host>(host: &mut H, name: &str, arguments: Vec<OsString>) -> Result<()
             if status.success() {
                 Ok(())
             } else {
-                let text = read_from_start(host, said).unwrap_or_default();
+                let text = read_from_start(host, said, usize::MAX).unwrap_or_default();
                 let text = String::from_utf8_lossy(&text);
                 Err(Error::invalid(name, format!("{status}: {}", text.trim_end())))
             }

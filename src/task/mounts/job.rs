@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Mount, ids, mount_all, unmount_all};
 use crate::Error;
-use crate::host::{Command, Errno, Fd, Host, Pid, Signal, close_all, write_all};
+use crate::host::{Command, Fd, Host, Pid, Signal, close_all, read_from_start, write_all};
 
 /// Where the child reads what it has to do, and where it says what went wrong.
 const JOB: Fd = Fd(0);
@@ -80,25 +80,9 @@ fn run<H: Host>(host: &mut H, job: &Job) -> Result<(), Error> {
 }
 
 fn read_job<H: Host>(host: &mut H) -> Result<Job, Error> {
-    let text = read_from_start(host, JOB).map_err(|errno| Error::system("read", "job", errno))?;
+    let text = read_from_start(host, JOB, usize::MAX)
+        .map_err(|errno| Error::system("read", "job", errno))?;
     serde_json::from_slice(&text).map_err(|error| Error::invalid("job", error))
-}
-
-/// A memory file's whole content, wherever its position is.
-pub(super) fn read_from_start<H: Host>(host: &mut H, fd: Fd) -> Result<Vec<u8>, Errno> {
-    let size = host.fstat(fd)?.size;
-    let mut content = vec![0; usize::try_from(size).map_err(|_| Errno::EFBIG)?];
-    let mut filled = 0;
-    while let Some(room) = content.get_mut(filled..).filter(|room| !room.is_empty()) {
-        match host.read_at(fd, filled as u64, room) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-    content.truncate(filled);
-    Ok(content)
 }
 
 #[cfg(test)]
@@ -112,7 +96,7 @@ mod tests {
         let job = Job::Unmount { rootfs: "/b/rootfs".into() };
         let file = host.memory_file().unwrap();
         write_all(&mut host, file, &serde_json::to_vec(&job).unwrap()).unwrap();
-        let text = read_from_start(&mut host, file).unwrap();
+        let text = read_from_start(&mut host, file, usize::MAX).unwrap();
         assert_eq!(serde_json::from_slice::<Job>(&text).unwrap(), job);
         close_all(&mut host, [file]);
     }

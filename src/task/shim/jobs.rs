@@ -9,7 +9,7 @@ use super::log::Level;
 use super::state::{Container, Job, JobKey, Order, ProcessKey, Role, Step, Task};
 use crate::Error;
 
-use crate::host::{Command, ExitStatus, Fd, Host, Signal, close_all, write_all};
+use crate::host::{Command, ExitStatus, Fd, Host, Signal, close_all, read_from_start, write_all};
 use crate::oci::{Failure, failure_message, last_error_since, log_length};
 use crate::supervisor::Errand;
 use crate::ttrpc::Status;
@@ -219,14 +219,7 @@ impl Shim {
         let Some(output) = self.jobs.get(&key).and_then(|job| job.output) else {
             return String::new();
         };
-        let mut text = Vec::new();
-        let mut chunk = [0; 1024];
-        while text.len() < OUTPUT_MAX {
-            match host.read_at(output, text.len() as u64, &mut chunk) {
-                Ok(0) | Err(_) => break,
-                Ok(count) => text.extend_from_slice(&chunk[..count]),
-            }
-        }
+        let text = read_from_start(host, output, OUTPUT_MAX).unwrap_or_default();
         String::from_utf8_lossy(&text).trim().to_owned()
     }
 
