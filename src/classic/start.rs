@@ -62,7 +62,7 @@ pub(super) fn arguments(argv: &[OsString]) -> Result<Arguments, String> {
 pub(super) fn start<H: Host>(host: &mut H, arguments: Arguments) -> Result<Ready, Failure> {
     let unlogged = |error| Failure::Unlogged(error);
     // Held back first of all: not even an early signal ends the shim.
-    let signals = host.signals(&catchable_signals());
+    let signals = host.signals(&Signal::catchable());
     let state_dir = host
         .current_dir()
         .map_err(|errno| unlogged(Error::system("getcwd", "the state directory", errno)))?;
@@ -119,12 +119,6 @@ fn open_all<H: Host>(
     };
     let parts = Parts { log, signals, exit, control, null, runtime, options, stdio };
     Ok((Shim::new(parts, process.exec), make))
-}
-
-/// Every signal that can be held back (`signal(7)`); 32 and 33 are the C library's own.
-fn catchable_signals() -> Vec<Signal> {
-    let special = [Signal::KILL, Signal::STOP, Signal(32), Signal(33)];
-    (1..=64).map(Signal).filter(|signal| !special.contains(signal)).collect()
 }
 
 /// Opens a fifo of the state directory to read and write, which waits for nobody: the daemon may

@@ -54,6 +54,15 @@ impl Signal {
     pub const WINCH: Signal = Signal(28);
 }
 
+impl Signal {
+    /// Every signal that can be held back (`signal(7)`); 32 and 33 are the C library's own.
+    #[must_use]
+    pub fn catchable() -> Vec<Signal> {
+        let special = [Signal::KILL, Signal::STOP, Signal(32), Signal(33)];
+        (1..=64).map(Signal).filter(|signal| !special.contains(signal)).collect()
+    }
+}
+
 impl fmt::Display for Signal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use containerd_shim_protos::api::DeleteResponse;
-use containerd_shim_protos::protobuf::well_known_types::timestamp::Timestamp;
-use containerd_shim_protos::protobuf::{Message, MessageField};
+use containerd_shim_protos::protobuf::Message;
 
 use crate::Error;
 use crate::files::read_file;
@@ -20,6 +19,7 @@ use super::exit_record::ExitRecord;
 use super::mounts;
 use super::options::Options;
 use super::runtime_call::call;
+use super::timestamp::timestamp;
 
 /// The daemon gives us five seconds.
 const RUNTIME_LIMIT: Duration = Duration::from_secs(4);
@@ -145,11 +145,6 @@ fn delete_container<H: Host>(
 }
 
 fn response(pid: u32, exit_status: u32, exited_at: Duration) -> DeleteResponse {
-    let exited_at = Timestamp {
-        seconds: i64::try_from(exited_at.as_secs()).unwrap_or(i64::MAX),
-        nanos: i32::try_from(exited_at.subsec_nanos()).unwrap_or_default(),
-        ..Timestamp::default()
-    };
-    let exited_at = MessageField::some(exited_at);
+    let exited_at = timestamp(Some(exited_at));
     DeleteResponse { pid, exit_status, exited_at, ..DeleteResponse::default() }
 }

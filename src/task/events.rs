@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
-use containerd_shim_protos::protobuf::well_known_types::timestamp::Timestamp;
 use containerd_shim_protos::protobuf::{Message, MessageField};
 use containerd_shim_protos::shim::event::Envelope;
 use containerd_shim_protos::shim::events::ForwardRequest;
 use serde::{Deserialize, Serialize};
 
+use super::timestamp::timestamp;
 use crate::Error;
 use crate::host::{Errno, Fd, Host, PollFd, Ready};
 use crate::ttrpc::{Client, Status};
@@ -117,7 +117,7 @@ impl Publisher {
         }
         let event = Any { type_url: type_url.to_owned(), value: message, ..Any::default() };
         let envelope = Envelope {
-            timestamp: MessageField::some(timestamp(host.wall_clock())),
+            timestamp: timestamp(Some(host.wall_clock())),
             namespace: self.namespace.clone(),
             topic: topic.to_owned(),
             event: MessageField::some(event),
@@ -317,14 +317,6 @@ fn connect<H: Host>(host: &mut H, address: &Path) -> Result<Fd, (&'static str, E
         let _ = host.close(fd);
     }
     connected.map(|()| fd)
-}
-
-fn timestamp(time: Duration) -> Timestamp {
-    Timestamp {
-        seconds: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
-        nanos: i32::try_from(time.subsec_nanos()).unwrap_or_default(),
-        ..Timestamp::default()
-    }
 }
 
 #[cfg(test)]

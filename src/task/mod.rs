@@ -18,6 +18,7 @@ mod shim;
 mod socket;
 mod start;
 mod stdin;
+mod timestamp;
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;

@@ -226,7 +226,7 @@ mod tests {
     use super::super::fake::Fake;
     use super::super::find::Machine;
     use super::*;
-    use crate::host::{Command, ExitStatus, LinuxHost, MockHost, Pid, Signal, WaitFor};
+    use crate::host::{Command, Errno, ExitStatus, LinuxHost, MockHost, Pid, Signal, WaitFor};
 
     const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -1,10 +1,7 @@
 //! What is answered at once, whatever a runtime is doing.
 
-use std::time::Duration;
-
 use containerd_shim_protos::api;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
-use containerd_shim_protos::protobuf::well_known_types::timestamp::Timestamp;
 use containerd_shim_protos::protobuf::{EnumOrUnknown, MessageField};
 use containerd_shim_protos::shim::oci::ProcessDetails;
 
@@ -17,20 +14,11 @@ use super::state::{Container, Exited, Process, ProcessKey, Task};
 use crate::host::{Errno, Host, Signal, WindowSize};
 use crate::process::{Act, Life};
 use crate::stdio::TaskStdio;
+use crate::task::timestamp::timestamp;
 use crate::ttrpc::Status;
 
-/// Go's zero time, which says that something has not happened.
-const NEVER: i64 = -62_135_596_800;
 /// More do not wait for one process at the same time.
 const WAITERS_MAX: usize = 4096;
-
-/// A time since the start of 1970 as a message.
-pub(super) fn timestamp(at: Option<Duration>) -> MessageField<Timestamp> {
-    let mut message = Timestamp::new();
-    message.seconds = at.map_or(NEVER, |at| i64::try_from(at.as_secs()).unwrap_or(i64::MAX));
-    message.nanos = at.map_or(0, |at| at.subsec_nanos().cast_signed());
-    MessageField::some(message)
-}
 
 impl Shim {
     /// The container of that id, if it is there already, and still.

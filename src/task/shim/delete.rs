@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use containerd_shim_protos::api;
 
-use super::answers::timestamp;
 use super::failure::no_container;
 use super::jobs::Streams;
 use super::make::pid_file;
@@ -16,6 +15,7 @@ use crate::host::{ExitStatus, Host};
 use crate::oci::Failure;
 use crate::process::Life;
 use crate::task::mounts;
+use crate::task::timestamp::timestamp;
 use crate::ttrpc::Status;
 
 impl Shim {

@@ -8,7 +8,7 @@ use containerd_shim_protos::events::task as events;
 use containerd_shim_protos::protobuf::{Message, MessageField};
 
 use super::Shim;
-use super::answers::{timestamp, wait_response};
+use super::answers::wait_response;
 use super::log::Level;
 use super::make::kernel_pid;
 use super::requests::encode;
@@ -17,6 +17,7 @@ use crate::host::{ExitStatus, Host, PollFd};
 use crate::process::Life;
 use crate::task::exit_record::ExitRecord;
 use crate::task::mounts::Mount;
+use crate::task::timestamp::timestamp;
 
 /// As long as whoever has the output open likes, which is a hundred years at most.
 const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
@@ -85,8 +86,6 @@ impl Shim {
         if let Some(task) = cleaning {
             return self.clean(host, key, task);
         }
-        let Some(process) = self.processes.get(&key) else { return };
-        let Some(container) = self.containers.get(&process.container) else { return };
         let lives = |exec: &ProcessKey| {
             let exec = self.processes.get(exec);
             exec.is_some_and(|exec| exec.pid != 0 && exec.exit.is_none())

@@ -100,16 +100,10 @@ fn drain_timeout(env: &[OsString]) -> Result<Option<Duration>, Error> {
     parse_duration(&text).map(Some).ok_or_else(reason)
 }
 
-/// Every signal that can be held back (`signal(7)`); 32 and 33 are the C library's own.
-fn catchable_signals() -> Vec<Signal> {
-    let special = [Signal::KILL, Signal::STOP, Signal(32), Signal(33)];
-    (1..=64).map(Signal).filter(|signal| !special.contains(signal)).collect()
-}
-
 impl Shim {
     fn start<H: Host>(host: &mut H, arguments: &Arguments) -> Result<Shim, Error> {
         let signals = host
-            .signals(&catchable_signals())
+            .signals(&Signal::catchable())
             .map_err(|errno| Error::system("signalfd", "for all signals", errno))?;
         host.become_subreaper()
             .map_err(|errno| Error::system("prctl", "PR_SET_CHILD_SUBREAPER", errno))?;
