@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
 use wavetank::host::{
     Errno, Exit, ExitStatus, Fd, FileStat, Peer, Pid, Pipe, Received, Signal, SpawnError, Termios,
     WindowSize,
@@ -11,9 +12,9 @@ use wavetank::host::{
 macro_rules! calls {
     ($($variant:ident $name:literal,)*) => {
         /// The methods of `Host`.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
         pub enum Call {
-            $(#[doc = $name] $variant,)*
+            $(#[doc = $name] #[serde(rename = $name)] $variant,)*
         }
 
         impl Call {

@@ -7,11 +7,37 @@
 pub trait Choose {
     /// A number below `n`. There is no question where `n` is 1, and it must not be written down.
     fn choose(&mut self, n: usize) -> usize;
+
+    /// Who goes on: a number below [`Turn::answers`]. Asked only if there is more than one.
+    fn schedule(&mut self, turn: &Turn<'_>) -> usize {
+        self.choose(turn.answers())
+    }
+}
+
+/// Everybody who could go on now.
+#[derive(Clone, Copy, Debug)]
+pub struct Turn<'t> {
+    /// The pids of those who can, the one that ran last being the first if it can.
+    pub runnable: &'t [i32],
+    /// Whether time may pass instead, until the next deadline: the last answer.
+    pub timer: bool,
+}
+
+impl Turn<'_> {
+    /// How many answers there are.
+    #[must_use]
+    pub fn answers(&self) -> usize {
+        self.runnable.len() + usize::from(self.timer)
+    }
 }
 
 impl<C: Choose + ?Sized> Choose for &mut C {
     fn choose(&mut self, n: usize) -> usize {
         (**self).choose(n)
+    }
+
+    fn schedule(&mut self, turn: &Turn<'_>) -> usize {
+        (**self).schedule(turn)
     }
 }
 
@@ -143,17 +169,66 @@ impl Choose for Odometer {
     }
 }
 
-/// Gives the plain answer that many times out of sixteen, and else what another one answers: one
-/// process goes far before the next one has its turn. Some orders hardly ever come otherwise.
-pub(crate) struct Lazy<'c> {
-    pub(crate) inner: &'c mut dyn Choose,
-    pub(crate) plain_of_16: usize,
+/// Lets one process go far before the next one has its turn: some orders hardly ever come
+/// otherwise. How far is drawn once, and may be not at all.
+#[derive(Clone, Debug)]
+pub struct Lazy<C> {
+    inner: C,
+    plain_of_16: usize,
 }
 
-impl Choose for Lazy<'_> {
+impl<C: Choose> Lazy<C> {
+    /// Asks `inner` for everything else.
+    #[must_use]
+    pub fn new(mut inner: C) -> Lazy<C> {
+        let plain_of_16 = [0, 0, 11, 15][inner.choose(4)];
+        Lazy { inner, plain_of_16 }
+    }
+}
+
+impl Lazy<Random> {
+    /// What a seed means wherever seeds are tried.
+    #[must_use]
+    pub fn seeded(seed: u64) -> Lazy<Random> {
+        Lazy::new(Random::new(seed))
+    }
+}
+
+impl<C: Choose> Choose for Lazy<C> {
     fn choose(&mut self, n: usize) -> usize {
-        let is_plain = n <= 1 || self.inner.choose(16) < self.plain_of_16;
-        if is_plain { 0 } else { self.inner.choose(n) }
+        self.inner.choose(n)
+    }
+
+    fn schedule(&mut self, turn: &Turn<'_>) -> usize {
+        let is_plain = self.plain_of_16 > 0 && self.inner.choose(16) < self.plain_of_16;
+        if is_plain { 0 } else { self.inner.schedule(turn) }
+    }
+}
+
+/// Answers from the bytes of a fuzzer, and zeros after their end: one byte for a question with
+/// up to 256 answers, and four for others.
+#[derive(Clone, Debug)]
+pub struct Bytes<'b> {
+    left: &'b [u8],
+}
+
+impl<'b> Bytes<'b> {
+    /// Answers from these.
+    #[must_use]
+    pub fn new(bytes: &'b [u8]) -> Bytes<'b> {
+        Bytes { left: bytes }
+    }
+}
+
+impl Choose for Bytes<'_> {
+    fn choose(&mut self, n: usize) -> usize {
+        if n <= 1 {
+            return 0;
+        }
+        let wanted = if n <= 256 { 1 } else { 4 };
+        let (now, later) = self.left.split_at(wanted.min(self.left.len()));
+        self.left = later;
+        now.iter().fold(0, |number, byte| number << 8 | usize::from(*byte)) % n
     }
 }
 
@@ -165,6 +240,11 @@ pub struct Recorded<C> {
 }
 
 impl<C: Choose> Recorded<C> {
+    fn write_down(&mut self, answer: usize) -> usize {
+        self.tape.push(u32::try_from(answer).unwrap_or(u32::MAX));
+        answer
+    }
+
     /// Asks `inner`.
     #[must_use]
     pub fn new(inner: C) -> Recorded<C> {
@@ -190,8 +270,12 @@ impl<C: Choose> Choose for Recorded<C> {
             return 0;
         }
         let answer = self.inner.choose(n);
-        self.tape.push(u32::try_from(answer).unwrap_or(u32::MAX));
-        answer
+        self.write_down(answer)
+    }
+
+    fn schedule(&mut self, turn: &Turn<'_>) -> usize {
+        let answer = self.inner.schedule(turn);
+        self.write_down(answer)
     }
 }
 
@@ -225,6 +309,24 @@ mod tests {
         assert_eq!(recorded.tape().len(), 3, "a question with one answer is not written down");
         let mut replay = Replay::new(recorded.into_tape());
         assert_eq!([2, 1, 5, 9].map(|n| replay.choose(n)), answers);
+    }
+
+    #[test]
+    fn bytes_are_answers_and_zeros_after_their_end() {
+        let mut bytes = Bytes::new(&[7, 1, 0, 0, 1, 2]);
+        assert_eq!([5, 1, 3].map(|n| bytes.choose(n)), [2, 0, 1]);
+        assert_eq!([300, 9].map(|n| bytes.choose(n)), [258, 0]);
+        assert_eq!(bytes.choose(4), 0);
+    }
+
+    #[test]
+    fn a_lazy_one_lets_the_same_process_go_on_more_often() {
+        let turn = Turn { runnable: &[1, 2, 3], timer: false };
+        let changes = |plain_of_16| {
+            let mut lazy = Lazy { inner: Random::new(5), plain_of_16 };
+            (0..1000).filter(|_| lazy.schedule(&turn) != 0).count()
+        };
+        assert!(changes(15) < 100 && changes(0) > 500);
     }
 
     #[test]

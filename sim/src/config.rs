@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use wavetank::host::Bug;
+
 /// The settings of a simulated machine. [`Config::default`] is a plain Linux.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -28,6 +30,8 @@ pub struct Config {
     pub wall_clock: Duration,
     /// Seed of what `getrandom(2)` gives.
     pub entropy: u64,
+    /// A bug that the programs are to have.
+    pub planted: Option<Bug>,
     /// Whether to keep the text of the trace.
     pub trace: bool,
     /// After how many steps a run is given up.
@@ -48,6 +52,7 @@ impl Default for Config {
             tick: Duration::from_micros(1),
             wall_clock: Duration::from_secs(1_767_225_600),
             entropy: 0,
+            planted: None,
             trace: false,
             steps: 1_000_000,
         }

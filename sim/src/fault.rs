@@ -2,13 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
 use wavetank::host::{Errno, Fd, Pid, Signal};
 
 use crate::call::Call;
 use crate::kernel::Kernel;
 
 /// What happens instead of a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum FaultKind {
     /// It fails with this error.
     Fail(Errno),
@@ -17,23 +19,30 @@ pub enum FaultKind {
 }
 
 /// A planned fault. By default it means every call of every process; the fields narrow it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
     /// What happens.
     pub kind: FaultKind,
     /// Only processes of the program with this name (the last part of its path).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub program: Option<String>,
     /// Only this process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<Pid>,
     /// Only this call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub call: Option<Call>,
     /// Only calls on a file whose path ends so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
     /// How many calls that are meant go well before.
+    #[serde(default)]
     pub after: u64,
     /// Whether all calls from then on are hit, not that one alone.
+    #[serde(default)]
     pub for_ever: bool,
     /// How many calls that are meant there have been.
+    #[serde(skip)]
     pub(crate) seen: u64,
 }
 

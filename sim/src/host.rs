@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use wavetank::host::{
-    Command, Errno, Exit, Fd, FileStat, Host, LoopFlags, MountFlags, OpenFlags, Peer, Pid, Pipe,
-    PollFd, Received, Result, Signal, SpawnError, Termios, User, WaitFor, WindowSize,
+    Bug, Command, Errno, Exit, Fd, FileStat, Host, LoopFlags, MountFlags, OpenFlags, Peer, Pid,
+    Pipe, Planted, PollFd, Received, Result, Signal, SpawnError, Termios, User, WaitFor,
+    WindowSize,
 };
 
 use crate::call::Call;
@@ -22,6 +23,12 @@ use crate::wait::Tried;
 fn command_text(command: &Command) -> String {
     let words: Vec<_> = command.argv.iter().map(|word| word.to_string_lossy()).collect();
     format!("{} [{}] fds {:?}", quoted(&command.program), words.join(" "), command.fds)
+}
+
+impl Planted for SimHost<'_> {
+    fn planted(&self, bug: Bug) -> bool {
+        self.kernel.borrow().config.planted == Some(bug)
+    }
 }
 
 impl Host for SimHost<'_> {

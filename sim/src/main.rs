@@ -7,173 +7,91 @@
     reason = "a tool of the outside world, which prints and reads files"
 )]
 
-use std::ffi::OsString;
+mod tool;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-use indicatif::{ProgressBar, ProgressStyle};
-use wavetank::host::Replayer;
-use wavetank_sim::{Choose, Random, Run, classic, first_difference, task};
+use clap::{Args, Parser, Subcommand};
+use tool::{Terms, Verdict};
 
 /// The wave tank: wavetank in a simulated kernel
+///
+/// Ends with 0 if everything was as promised, with 1 if something was found, with 2 if it could not
+/// do what it was told, and with 130 if it was interrupted before it found anything.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// Print one JSON object at the end instead of lines and bars
+    #[arg(long, global = true)]
+    json: bool,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// Runs flows in the simulated kernel, each seed twice, and compares
+    /// Runs flows with random seeds, each seed twice, and compares
     Run {
         /// Which flows; all of them if none is named
         flows: Vec<String>,
-        /// How many seeds for each flow
-        #[arg(long, default_value_t = 1000)]
-        seeds: u64,
-        /// The first seed
-        #[arg(long, default_value_t = 0)]
-        from: u64,
-        /// Print every call, for one flow and one seed
+        #[command(flatten)]
+        seeds: Seeds,
+        /// Few changes of mind instead of many: bounded preemption of this depth
+        #[arg(long, value_name = "DEPTH")]
+        pct: Option<usize>,
+        /// Give the shim this bug
         #[arg(long)]
-        trace: bool,
+        bug: Option<String>,
     },
     /// Lists the flows
     Flows,
-    /// Runs the shim against recorded traces: every call must be the recorded one
+    /// Runs tapes, which must not fail, and recorded traces, whose every call must come again
     Replay {
-        /// Trace files
+        /// Tapes and traces
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
+    /// Makes a failing tape as small as it can
+    Shrink {
+        /// The tape
+        tape: PathBuf,
+        /// Where the small one goes; the tape's own name with `.min` if not given
+        #[arg(long, short)]
+        output: Option<PathBuf>,
+    },
+}
+
+/// Which seeds.
+#[derive(Args)]
+struct Seeds {
+    /// How many seeds for each flow
+    #[arg(long, default_value_t = 1000)]
+    seeds: u64,
+    /// The first seed
+    #[arg(long, default_value_t = 0)]
+    from: u64,
 }
 
 fn main() -> ExitCode {
-    let done = match Cli::parse().command {
-        Command::Run { flows, seeds, from, trace } => select(&flows).and_then(|flows| {
-            if trace { show(&flows, from) } else { try_seeds(&flows, seeds, from) }
-        }),
-        Command::Flows => {
-            flows().iter().for_each(|flow| println!("{}", flow.name()));
-            Ok(())
+    let cli = Cli::parse();
+    let terms = Terms::new(cli.json);
+    let done = match cli.command {
+        Command::Run { flows, seeds, pct, bug } => {
+            let range = seeds.from..seeds.from.saturating_add(seeds.seeds);
+            tool::run::run(&terms, &flows, range, pct, bug.as_deref())
         }
-        Command::Replay { files } => replay(&files),
+        Command::Flows => tool::run::list(),
+        Command::Replay { files } => tool::replay::replay(&terms, &files),
+        Command::Shrink { tape, output } => tool::shrink::shrink(&terms, &tape, output),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(Verdict::AsPromised) => ExitCode::SUCCESS,
+        Ok(Verdict::Found) => ExitCode::from(1),
+        Ok(Verdict::Interrupted) => ExitCode::from(130),
         Err(reason) => {
-            eprintln!("{reason}");
-            ExitCode::FAILURE
+            eprintln!("wavetank-sim: {reason}");
+            ExitCode::from(2)
         }
     }
-}
-
-/// A flow of either door.
-enum Flow {
-    Classic(classic::Flow),
-    Task(task::Flow),
-}
-
-impl Flow {
-    fn name(&self) -> &'static str {
-        match self {
-            Flow::Classic(flow) => flow.name,
-            Flow::Task(flow) => flow.name,
-        }
-    }
-
-    fn run(&self, chooser: &mut dyn Choose, keep_trace: bool) -> Run {
-        match self {
-            Flow::Classic(flow) => classic::run(flow, chooser, keep_trace),
-            Flow::Task(flow) => task::run(flow, chooser, keep_trace),
-        }
-    }
-}
-
-fn flows() -> Vec<Flow> {
-    let classic = classic::flows().into_iter().map(Flow::Classic);
-    classic.chain(task::flows().into_iter().map(Flow::Task)).collect()
-}
-
-fn flow(name: &str) -> Option<Flow> {
-    flows().into_iter().find(|flow| flow.name() == name)
-}
-
-fn select(names: &[String]) -> Result<Vec<Flow>, String> {
-    if names.is_empty() {
-        return Ok(flows());
-    }
-    let named = |name: &String| flow(name).ok_or_else(|| format!("there is no flow {name}"));
-    names.iter().map(named).collect()
-}
-
-fn show(flows: &[Flow], seed: u64) -> Result<(), String> {
-    let [flow] = flows else { return Err("--trace is for one flow".to_owned()) };
-    let run = flow.run(&mut Random::new(seed), true);
-    let name = flow.name();
-    run.trace.iter().for_each(|line| println!("{line}"));
-    run.failure.map_or(Ok(()), |failure| Err(format!("{name} with seed {seed}: {failure}")))
-}
-
-fn try_seeds(flows: &[Flow], seeds: u64, from: u64) -> Result<(), String> {
-    if cfg!(panic = "abort") {
-        return Err("this build cannot end a simulated process; build with --profile sim".into());
-    }
-    let bar = ProgressBar::new(seeds * flows.len() as u64);
-    if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} runs {per_sec} {msg}") {
-        bar.set_style(style);
-    }
-    for flow in flows {
-        let name = flow.name();
-        bar.set_message(name);
-        let mut orders = std::collections::BTreeSet::new();
-        let mut steps = 0;
-        for seed in from..from + seeds {
-            let first = flow.run(&mut Random::new(seed), false);
-            let again = format!("wavetank-sim run {name} --from {seed} --trace");
-            if let Some(failure) = first.failure {
-                return Err(format!("{name} with seed {seed}: {failure}\n{again}"));
-            }
-            let second = flow.run(&mut Random::new(seed), false);
-            if first.hash != second.hash {
-                return Err(format!("{}\n{again}", difference(flow, seed)));
-            }
-            orders.insert(first.hash);
-            steps += first.steps;
-            bar.inc(1);
-        }
-        let (different, mean) = (orders.len(), steps / seeds.max(1));
-        bar.suspend(|| {
-            println!("{name:16} {seeds} seeds, {different} different runs, {mean} steps each");
-        });
-    }
-    bar.finish_and_clear();
-    Ok(())
-}
-
-fn difference(flow: &Flow, seed: u64) -> String {
-    let name = flow.name();
-    let trace = || flow.run(&mut Random::new(seed), true).trace;
-    let place = first_difference(&trace(), &trace());
-    format!("{name} with seed {seed} differs when run again: {place:?}")
-}
-
-fn replay(files: &[PathBuf]) -> Result<(), String> {
-    for file in files {
-        let name = file.display();
-        let text = std::fs::read_to_string(file).map_err(|error| format!("{name}: {error}"))?;
-        let mut replayer = Replayer::new(&text).map_err(|error| format!("{name}: {error}"))?;
-        let mut argv = vec![OsString::from(&replayer.header().program)];
-        argv.extend(replayer.args());
-        match argv[0].to_str() {
-            Some("containerd-shim") => wavetank::classic::main(&mut replayer, &argv),
-            Some("containerd-shim-wavetank-v2") => wavetank::task::main(&mut replayer, &argv),
-            _ => return Err(format!("{name}: no program here is called {:?}", argv[0])),
-        };
-        let calls = replayer.finish().map_err(|divergence| format!("{name}: {divergence}"))?;
-        println!("{name}: {calls} calls, all equal");
-    }
-    Ok(())
 }

@@ -12,7 +12,7 @@ use corosensei::{Coroutine, CoroutineResult};
 use wavetank::host::{ExitStatus, Pid};
 
 use crate::caller::{Request, SimHost};
-use crate::choose::Choose;
+use crate::choose::{Choose, Turn};
 use crate::kernel::Kernel;
 use crate::process::{Stage, Start};
 use crate::wait::Wait;
@@ -110,11 +110,11 @@ impl Scheduler {
             let timer = kernel.next_deadline();
             let timer_counts = kernel.config.timers_race || self.runnable.is_empty();
             let timer = timer.filter(|_| timer_counts);
-            let answers = self.runnable.len() + usize::from(timer.is_some());
-            let answer = match answers {
+            let turn = Turn { runnable: &self.runnable, timer: timer.is_some() };
+            let answer = match turn.answers() {
                 0 => return Err(kernel.standstill()),
                 1 => 0,
-                n => chooser.choose(n),
+                _ => chooser.schedule(&turn),
             };
             match (self.runnable.get(answer), timer) {
                 (Some(&pid), _) => {
@@ -123,7 +123,7 @@ impl Scheduler {
                     return Ok(pid);
                 }
                 (None, Some(deadline)) => kernel.clock = kernel.clock.max(deadline),
-                (None, None) => panic!("the chooser answered {answer} of {answers}"),
+                (None, None) => panic!("the chooser answered {answer}, which nobody asked"),
             }
         }
     }

@@ -1,30 +1,22 @@
 //! The classic door in the simulated kernel: every flow in ten thousand orders, each run twice.
 #![allow(missing_docs)]
 
-use wavetank_sim::Random;
-use wavetank_sim::classic::{flows, run};
+mod common;
+
+use wavetank_sim::Flow;
 
 const SEEDS: u64 = 10_000;
 
-/// Flows are shared out between two threads, as a machine for tests has two cores.
-fn every_nth_flow(of: usize, n: usize) {
-    for flow in flows().iter().skip(n).step_by(of) {
-        for seed in 0..SEEDS {
-            let again = format!("wavetank-sim run {} --from {seed} --trace", flow.name);
-            let first = run(flow, &mut Random::new(seed), false);
-            assert_eq!(first.failure, None, "{again}");
-            let second = run(flow, &mut Random::new(seed), false);
-            assert_eq!(first.hash, second.hash, "not the same when run again: {again}");
-        }
-    }
+fn flows() -> Vec<Flow> {
+    Flow::all().into_iter().filter(|flow| matches!(flow, Flow::Classic(_))).collect()
 }
 
 #[test]
 fn every_flow_goes_right_in_every_order_tried_first_half() {
-    every_nth_flow(2, 0);
+    common::every_second_flow(&flows(), 0, SEEDS);
 }
 
 #[test]
 fn every_flow_goes_right_in_every_order_tried_second_half() {
-    every_nth_flow(2, 1);
+    common::every_second_flow(&flows(), 1, SEEDS);
 }

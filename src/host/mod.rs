@@ -5,6 +5,7 @@
 //! kernel of the crate `wavetank-sim`, under a [`Recorder`], and against a recorded trace
 //! ([`Replayer`]).
 
+mod bug;
 mod call;
 mod errno;
 mod files;
@@ -18,6 +19,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use bug::{Bug, Planted};
 pub use call::{Call, CommandText, Text};
 pub use errno::Errno;
 pub use files::{
@@ -43,7 +45,7 @@ pub type Result<T> = std::result::Result<T, Errno>;
 /// with [`OpenFlags::NONBLOCK`] and waits in [`Host::poll`] alone. Every descriptor is
 /// close-on-exec. `EINTR` is possible wherever Linux allows it, and is left to the caller.
 #[cfg_attr(test, mockall::automock)]
-pub trait Host {
+pub trait Host: Planted {
     // ---- files -------------------------------------------------------------------------------
 
     /// `open(2)`. Without `NONBLOCK`, opening a fifo waits for the other side. With it, `WRITE`
@@ -411,3 +413,6 @@ pub trait Host {
     /// `getrandom(2)`: for names that nobody else has, not for secrets.
     fn random(&mut self) -> u64;
 }
+
+#[cfg(test)]
+impl Planted for MockHost {}

@@ -12,8 +12,8 @@ use super::call::{Text, plain_calls};
 use super::trace::{Header, Line, Outcome, Redaction, VERSION, mask_env_lists};
 use super::{
     Call, Command, Errno, Exit, Fd, FileStat, Host, LoopFlags, MountFlags, OpenFlags, Peer, Pid,
-    Pipe, PollFd, Received, Result, Signal, SpawnError, Termios, User, WaitFor, WindowSize,
-    variable, write_all,
+    Pipe, Planted, PollFd, Received, Result, Signal, SpawnError, Termios, User, WaitFor,
+    WindowSize, variable, write_all,
 };
 
 /// Passes every call on to the host within, and writes call and result to a trace file through
@@ -153,6 +153,8 @@ macro_rules! noted {
         })*
     };
 }
+
+impl<H> Planted for Recorder<H> {}
 
 impl<H: Host> Host for Recorder<H> {
     plain_calls!(noted);

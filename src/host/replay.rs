@@ -13,8 +13,8 @@ use super::call::{Text, plain_calls};
 use super::trace::{self, Header, Line, Outcome, TraceError};
 use super::{
     Call, Command, Errno, Exit, Fd, FileStat, Host, LoopFlags, MountFlags, OpenFlags, Peer, Pid,
-    Pipe, PollFd, Ready, Received, Result, Signal, SpawnError, SpawnStep, Termios, User, WaitFor,
-    WindowSize,
+    Pipe, Planted, PollFd, Ready, Received, Result, Signal, SpawnError, SpawnStep, Termios, User,
+    WaitFor, WindowSize,
 };
 
 /// Answers every call from a trace. After the first call that is not the recorded one, every
@@ -164,6 +164,8 @@ macro_rules! answered {
         $(fn $name(&mut self, $($arg: $type),*) -> Result<$value> { self.answer($call) })*
     };
 }
+
+impl Planted for Replayer {}
 
 impl Host for Replayer {
     plain_calls!(answered);

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use wavetank::host::{Errno, Signal, WindowSize};
 use wavetank::oci::Dialect;
 
-use super::plan::{Plan, Process, Told};
+use super::plan::{Plan, Process};
 use super::user::Typed;
 use crate::guests::pattern;
 use crate::{Call, Config, Fault};
@@ -57,35 +57,6 @@ impl Expected {
 
     fn failed(log: &'static str) -> Expected {
         Expected { shim_code: 1, log, ..Expected::default() }
-    }
-
-    /// How what was seen differs from this.
-    pub(super) fn difference(&self, told: &Told) -> Option<String> {
-        if let Some(astonished) = &told.astonished {
-            return Some(astonished.clone());
-        }
-        if told.shim_code != Some(self.shim_code) {
-            let code = told.shim_code;
-            return Some(format!("its shim ended with {code:?}; log: {}", told.shim_log));
-        }
-        if told.status != self.status {
-            return Some(format!("its status is {:?}, not {:?}", told.status, self.status));
-        }
-        for (name, seen, wanted) in
-            [("stdout", &told.stdout, &self.stdout), ("stderr", &told.stderr, &self.stderr)]
-        {
-            if seen != wanted {
-                let place = seen.iter().zip(wanted).take_while(|(one, other)| one == other).count();
-                let (have, want) = (seen.len(), wanted.len());
-                return Some(format!("{name}: {have} bytes of {want}, different from {place} on"));
-            }
-        }
-        let log_fits = if self.log.is_empty() {
-            told.shim_log.is_empty()
-        } else {
-            told.shim_log.contains(self.log)
-        };
-        (!log_fits).then(|| format!("its shim's log says {}", told.shim_log))
     }
 }
 

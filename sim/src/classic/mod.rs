@@ -4,6 +4,7 @@
 mod conversation;
 mod daemon;
 mod flows;
+mod oracles;
 mod plan;
 mod user;
 
@@ -22,7 +23,8 @@ pub use user::Typed;
 pub use crate::run::Run;
 
 use crate::guests::guest;
-use crate::{Choose, Config, Outcome, World};
+use crate::run::Failure;
+use crate::{Choose, Config, World};
 
 /// Where everything of a run is, the programs excepted.
 const WORK: &str = "/w";
@@ -36,9 +38,9 @@ pub fn run(flow: &Flow, chooser: &mut dyn Choose, keep_trace: bool) -> Run {
     let failure = match world.start("/bin/actor", &["actor"]) {
         Ok(_) => {
             let outcome = world.run(chooser);
-            check(&world, flow, &outcome, &told.borrow())
+            oracles::verdict(&world, flow, &outcome, &told.borrow())
         }
-        Err(error) => Some(format!("the actor could not be started: {error:?}")),
+        Err(error) => Some(Failure::at_start(error)),
     };
     Run { failure, hash: world.hash(), steps: world.steps(), trace: world.trace() }
 }
@@ -71,22 +73,4 @@ fn furnish(world: &mut World, flow: &Flow, told: &Rc<RefCell<Vec<Told>>>) {
 fn run_tool<H: Host>(host: &mut H, words: &[OsString]) -> i32 {
     let command = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     wavetank::manager::run(host, &RunOptions { command, ..RunOptions::default() })
-}
-
-/// Holds a run against what it promised.
-fn check(world: &World, flow: &Flow, outcome: &Outcome, told: &[Told]) -> Option<String> {
-    if *outcome != Outcome::Done {
-        return Some(outcome.to_string());
-    }
-    if told.len() != flow.expected.len() {
-        return Some(format!("{} of {} processes were told of", told.len(), flow.expected.len()));
-    }
-    let differing = flow.expected.iter().zip(told).find_map(|(expected, told)| {
-        let difference = expected.difference(told)?;
-        Some(format!("{}: {difference}", told.process))
-    });
-    let programs = ["actor", "containerd-shim", "fake-runc", "guest", "wavetank"];
-    let programs = programs.iter().map(|name| Path::new("/bin").join(name));
-    let expected: Vec<PathBuf> = programs.chain(["/bin".into(), "/tmp".into()]).collect();
-    differing.or_else(|| world.leaks(&expected).first().map(ToString::to_string))
 }

@@ -19,9 +19,8 @@ use serde_json::json;
 pub use flows::{Flow, flow, flows};
 pub use plan::{Answer, Ask, Event, Exit, Name, Plan, Process, Step, Told, Until};
 
-use crate::choose::Lazy;
 use crate::guests::guest;
-use crate::run::Run;
+use crate::run::{Failure, Run};
 use crate::{Choose, Config, SimHost, World};
 use plan::container_of;
 
@@ -50,12 +49,10 @@ pub fn run(flow: &Flow, chooser: &mut dyn Choose, keep_trace: bool) -> Run {
     let failure = match world.start("/bin/actor", &["actor"]) {
         Ok(pid) => {
             world.set_cgroup(pid, CGROUP);
-            // In how long steps the processes take their turns.
-            let plain_of_16 = [0, 0, 11, 15][chooser.choose(4)];
-            let outcome = world.run(&mut Lazy { inner: chooser, plain_of_16 });
+            let outcome = world.run(chooser);
             oracles::verdict(&world, flow, &outcome, &told.borrow(), &before)
         }
-        Err(error) => Some(format!("the actor could not be started: {error:?}")),
+        Err(error) => Some(Failure::at_start(error)),
     };
     Run { failure, hash: world.hash(), steps: world.steps(), trace: world.trace() }
 }

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use super::flows::Flow;
 use super::lasting;
 use super::plan::{Event, Process, Told, container_of, exec_of};
+use crate::run::{Failure, SETTLES};
 use crate::{Outcome, World};
 
 /// Something that must hold.
 struct Oracle {
     name: &'static str,
-    sentence: &'static str,
+    promise: &'static str,
     /// What speaks against it, if anything.
     objection: fn(&Run<'_>) -> Option<String>,
 }
@@ -23,45 +24,45 @@ struct Run<'r> {
     before: &'r [PathBuf],
 }
 
-const ORACLES: [Oracle; 9] = [
+const ORACLES: [Oracle; 10] = [
     Oracle {
         name: "answers",
-        sentence: "every call is answered, in one of the ways that the flow allows",
+        promise: "every call is answered, in one of the ways that the flow allows",
         objection: |run| run.told.wrong.first().cloned(),
     },
     Oracle {
         name: "one exit",
-        sentence: "of every process that was made, and of no other, exactly one exit is told",
+        promise: "of every process that was made, and of no other, exactly one exit is told",
         objection: one_exit,
     },
     Oracle {
         name: "truth",
-        sentence: "an exit is told with the status that the kernel knows, and that the flow expects",
+        promise: "an exit is told with the status that the kernel knows, and that the flow expects",
         objection: truth,
     },
     Oracle {
         name: "order",
-        sentence: "of a process is told, in this order: added or created, started, ended, deleted",
+        promise: "of a process is told, in this order: added or created, started, ended, deleted",
         objection: order,
     },
     Oracle {
         name: "init last",
-        sentence: "the exits of execs are told before that of their container's init",
+        promise: "the exits of execs are told before that of their container's init",
         objection: init_last,
     },
     Oracle {
         name: "agreement",
-        sentence: "events, Wait, State, Delete and `delete` name one status and one time",
+        promise: "events, Wait, State, Delete and `delete` name one status and one time",
         objection: agreement,
     },
     Oracle {
         name: "output",
-        sentence: "the client reads what the process wrote, whole, in order, and then the end",
+        promise: "the client reads what the process wrote, whole, in order, and then the end",
         objection: output,
     },
     Oracle {
         name: "time",
-        sentence: "a flow is over when there is nothing more to wait for",
+        promise: "a flow is over when there is nothing more to wait for",
         objection: |run| {
             let (end, limit) = (run.told.end, run.flow.limit);
             (end > limit).then(|| format!("over after {end:?}, not within {limit:?}"))
@@ -69,8 +70,13 @@ const ORACLES: [Oracle; 9] = [
     },
     Oracle {
         name: "nothing left",
-        sentence: "no process, zombie, descriptor, mount, fifo, socket or file is left",
+        promise: "no process, zombie, descriptor, mount, fifo, socket or file is left",
         objection: |run| run.world.leaks(&lasting(run.before)).first().map(ToString::to_string),
+    },
+    Oracle {
+        name: "log",
+        promise: "the shims' log says what went wrong, and nothing if nothing did",
+        objection: silence,
     },
 ];
 
@@ -81,21 +87,20 @@ pub(super) fn verdict(
     outcome: &Outcome,
     told: &Told,
     before: &[PathBuf],
-) -> Option<String> {
+) -> Option<Failure> {
+    let log = told.log.clone();
     if *outcome != Outcome::Done {
-        let wrong = told.wrong.first().cloned().unwrap_or_default();
-        return Some(format!("{outcome}\n{wrong}\nlog: {}", told.log));
+        let wrong = told.wrong.iter().map(|wrong| format!("; {wrong}")).next().unwrap_or_default();
+        return Some(Failure { objection: format!("{outcome}{wrong}"), log, ..SETTLES });
     }
     let run = Run { world, flow, told, before };
-    let logged = silence(&run);
-    let objection = ORACLES.iter().find_map(|oracle| {
+    ORACLES.iter().find_map(|oracle| {
         let objection = (oracle.objection)(&run)?;
-        Some(format!("{} ({}): {objection}", oracle.name, oracle.sentence))
-    });
-    objection.or(logged).map(|text| format!("{text}\nlog: {}", told.log))
+        let Oracle { name, promise, .. } = *oracle;
+        Some(Failure { oracle: name, promise, objection, log: log.clone() })
+    })
 }
 
-/// The shim's log says what the flow expects, and nothing if nothing went wrong.
 fn silence(run: &Run<'_>) -> Option<String> {
     let (log, expected) = (&run.told.log, run.flow.log);
     let is_right = if expected.is_empty() { log.is_empty() } else { log.contains(expected) };

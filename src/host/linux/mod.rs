@@ -23,8 +23,8 @@ use nix::libc;
 
 use super::{
     Command, Errno, Exit, ExitStatus, Fd, FileStat, Host, LoopFlags, MountFlags, OpenFlags, Peer,
-    Pid, Pipe, PollFd, Ready, Received, Result, Signal, SpawnError, Termios, User, WaitFor,
-    WindowSize,
+    Pid, Pipe, Planted, PollFd, Ready, Received, Result, Signal, SpawnError, Termios, User,
+    WaitFor, WindowSize,
 };
 
 /// The machine this program runs on.
@@ -76,6 +76,8 @@ fn borrow(fd: &Fd) -> BorrowedFd<'_> {
 fn owned(fd: impl IntoRawFd) -> Fd {
     Fd(fd.into_raw_fd())
 }
+
+impl Planted for LinuxHost {}
 
 impl Host for LinuxHost {
     fn open(&mut self, path: &Path, flags: OpenFlags, mode: u32) -> Result<Fd> {

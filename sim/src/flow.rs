@@ -1,0 +1,96 @@
+//! The flows of both doors under one roof, and what else a run is made of besides its tape.
+
+use serde::{Deserialize, Serialize};
+use wavetank::host::Bug;
+
+use crate::choose::Choose;
+use crate::fault::Fault;
+use crate::run::Run;
+use crate::{classic, task};
+
+/// A flow of either door.
+#[derive(Clone, Debug)]
+pub enum Flow {
+    /// Of the classic door.
+    Classic(Box<classic::Flow>),
+    /// Of the runtime v2 door.
+    Task(Box<task::Flow>),
+}
+
+impl Flow {
+    /// Every flow.
+    #[must_use]
+    pub fn all() -> Vec<Flow> {
+        let classic = classic::flows().into_iter().map(|flow| Flow::Classic(Box::new(flow)));
+        let task = task::flows().into_iter().map(|flow| Flow::Task(Box::new(flow)));
+        classic.chain(task).collect()
+    }
+
+    /// The flow of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Flow> {
+        Flow::all().into_iter().find(|flow| flow.name() == name)
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Flow::Classic(flow) => flow.name,
+            Flow::Task(flow) => flow.name,
+        }
+    }
+
+    /// The same flow with more that goes wrong.
+    #[must_use]
+    pub fn with(mut self, faults: &[Fault], bug: Option<Bug>) -> Flow {
+        let (own, config) = match &mut self {
+            Flow::Classic(flow) => (&mut flow.faults, &mut flow.config),
+            Flow::Task(flow) => (&mut flow.faults, &mut flow.config),
+        };
+        own.extend_from_slice(faults);
+        config.planted = bug.or(config.planted);
+        self
+    }
+
+    /// Runs it once, every choice made by `chooser`.
+    pub fn run(&self, chooser: &mut dyn Choose, keep_trace: bool) -> Run {
+        match self {
+            Flow::Classic(flow) => classic::run(flow, chooser, keep_trace),
+            Flow::Task(flow) => task::run(flow, chooser, keep_trace),
+        }
+    }
+}
+
+/// What a run is made of besides its tape, as data that can be kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Case {
+    /// The name of the flow.
+    pub flow: String,
+    /// What goes wrong besides what the flow says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<Fault>,
+    /// The bug that the shim is to have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bug: Option<Bug>,
+}
+
+impl Case {
+    /// A flow as it is.
+    #[must_use]
+    pub fn of(flow: &str) -> Case {
+        Case { flow: flow.to_owned(), ..Case::default() }
+    }
+
+    /// The same with a bug in the shim.
+    #[must_use]
+    pub fn planted(self, bug: Bug) -> Case {
+        Case { bug: Some(bug), ..self }
+    }
+
+    /// What is to be run; none if there is no such flow.
+    #[must_use]
+    pub fn flow(&self) -> Option<Flow> {
+        Some(Flow::named(&self.flow)?.with(&self.faults, self.bug))
+    }
+}
