@@ -146,7 +146,7 @@ impl FromStr for Tape {
             }
         }
         if tape.case.flow.is_empty() {
-            return Err(wrong(text.lines().count(), "it does not say which flow".to_owned()));
+            return Err(wrong(text.lines().count() - 1, "it does not say which flow".to_owned()));
         }
         Ok(tape)
     }
