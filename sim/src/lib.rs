@@ -53,6 +53,7 @@ mod io;
 mod kernel;
 mod line;
 mod mounts;
+pub mod museum;
 mod names;
 mod open;
 mod pct;

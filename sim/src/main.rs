@@ -44,6 +44,15 @@ enum Command {
         #[arg(long)]
         bug: Option<String>,
     },
+    /// Shows the bugs that shims had in the world: after how many seeds each is found when it is
+    /// put back, and that its scenario passes without it
+    Museum {
+        /// Numbers of classes; all of them if none is given
+        classes: Vec<u32>,
+        /// With how many seeds each scenario has to pass
+        #[arg(long, default_value_t = 200)]
+        seeds: u64,
+    },
     /// Lists the flows
     Flows,
     /// Runs tapes, which must not fail, and recorded traces, whose every call must come again
@@ -81,6 +90,7 @@ fn main() -> ExitCode {
             let range = seeds.from..seeds.from.saturating_add(seeds.seeds);
             tool::run::run(&terms, &flows, range, pct, bug.as_deref())
         }
+        Command::Museum { classes, seeds } => tool::museum::museum(&terms, &classes, seeds),
         Command::Flows => tool::run::list(),
         Command::Replay { files } => tool::replay::replay(&terms, &files),
         Command::Shrink { tape, output } => tool::shrink::shrink(&terms, &tape, output),

@@ -46,6 +46,10 @@ macro_rules! bugs {
 bugs! {
     /// One `wait(2)` for every `SIGCHLD`, as if signals did not coalesce.
     OneWaitPerSignal "one-wait-per-signal",
+    /// `delete` says that a container was killed, whatever is known of its end.
+    InventedStatus "invented-status",
+    /// `CloseIO` does nothing to a process that is not there yet, and is not remembered.
+    ForgottenCloseIo "forgotten-close-io",
 }
 
 /// Whether a [`Bug`] has been put back on purpose: part of every [`Host`](super::Host).

@@ -11,7 +11,7 @@ use super::failure::{already_finished, no_container, no_process};
 use super::make::kernel_pid;
 use super::requests::{Answer, encode};
 use super::state::{Container, Exited, Process, ProcessKey, Task};
-use crate::host::{Errno, Host, Signal, WindowSize};
+use crate::host::{Bug, Errno, Host, Signal, WindowSize};
 use crate::process::{Act, Life};
 use crate::stdio::TaskStdio;
 use crate::task::timestamp::timestamp;
@@ -203,7 +203,7 @@ impl Shim {
         request: &api::CloseIORequest,
     ) -> Result<(), Status> {
         let process = self.process_mut(&request.id, &request.exec_id)?;
-        process.stdin_closed = true;
+        process.stdin_closed = !host.planted(Bug::ForgottenCloseIo);
         process.stdio.close_stdin(host);
         Ok(())
     }
