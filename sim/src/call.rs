@@ -107,6 +107,11 @@ pub(crate) trait Shown {
 
     /// Different for different results as far as one number can be.
     fn number(&self) -> u64;
+
+    /// The error, if it is one.
+    fn errno(&self) -> Option<Errno> {
+        None
+    }
 }
 
 /// The number of an error, far away from those of values.
@@ -133,6 +138,10 @@ impl<T: Shown> Shown for Result<T, Errno> {
             Err(errno) => error_number(*errno),
         }
     }
+
+    fn errno(&self) -> Option<Errno> {
+        self.as_ref().map_or_else(|errno| Some(*errno), Shown::errno)
+    }
 }
 
 impl<T: Shown> Shown for Result<T, SpawnError> {
@@ -148,6 +157,10 @@ impl<T: Shown> Shown for Result<T, SpawnError> {
             Ok(value) => value.number(),
             Err(error) => mixed([error.step as u64, error_number(error.errno)]),
         }
+    }
+
+    fn errno(&self) -> Option<Errno> {
+        self.as_ref().map_or_else(|error| Some(error.errno), Shown::errno)
     }
 }
 

@@ -1,20 +1,22 @@
 //! How a program in the simulated machine makes a call, whichever it is.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use corosensei::Yielder;
-use wavetank::host::{Errno, Fd, Result, SpawnError, SpawnStep};
+use wavetank::host::{Errno, Fd, Pid, Result, SpawnError, SpawnStep};
 
 use crate::call::{Call, Shown};
+use crate::event::{Event, What};
 use crate::fault::About;
 use crate::file::FileState;
 use crate::kernel::Kernel;
 use crate::pipe::PAGE;
-use crate::process::Stage;
+use crate::process::{Process, Stage};
 use crate::signals::pid_number;
 use crate::trace::bytes_text;
-use crate::wait::Tried;
+use crate::wait::{Tried, Wait};
 
 /// Why a process hands over to the scheduler.
 pub(crate) enum Request {
@@ -37,6 +39,27 @@ pub struct SimHost<'a> {
 /// A path as the trace shows it.
 pub(crate) fn quoted(path: &Path) -> String {
     format!("\"{}\"", path.display())
+}
+
+/// What happens now to a process.
+pub(crate) fn event(clock: u64, processes: &BTreeMap<i32, Process>, pid: i32, what: What) -> Event {
+    let program = processes.get(&pid).map(|process| process.name.to_string()).unwrap_or_default();
+    Event { clock, pid: Pid(pid), program, choices: Vec::new(), what }
+}
+
+impl Kernel {
+    /// Something happens to a process that follows from what else is in the trace.
+    pub(crate) fn note(&mut self, pid: i32, what: impl FnOnce() -> What) {
+        let Kernel { trace, processes, clock, .. } = self;
+        trace.note(|| event(*clock, processes, pid, what()));
+    }
+
+    fn note_wait(&mut self, pid: i32, call: Call, arguments: &impl Fn() -> String, wait: &Wait) {
+        if self.trace.keeps() {
+            let wanted = self.wait_text(pid, wait);
+            self.note(pid, || What::Waits { call, arguments: arguments(), wanted });
+        }
+    }
 }
 
 /// Plain conversion for the calls that never wait.
@@ -72,6 +95,7 @@ impl SimHost<'_> {
             kernel.tick();
             kernel.fault(pid, call, about)
         });
+        let mut waited = false;
         loop {
             let tried = self.in_kernel(|kernel| {
                 let result = match fault {
@@ -81,6 +105,9 @@ impl SimHost<'_> {
                 };
                 let result = match result {
                     Ok(Tried::Wait(wait)) => {
+                        if !std::mem::replace(&mut waited, true) {
+                            kernel.note_wait(pid, call, &arguments, &wait);
+                        }
                         let changes = kernel.changes.get();
                         let process = kernel.process(pid);
                         process.wait = Some(wait);
@@ -91,11 +118,17 @@ impl SimHost<'_> {
                     Err(errno) => Err(errno),
                 };
                 let numbers = [pid_number(pid), call as u64, result.number()];
-                let Kernel { trace, processes, .. } = kernel;
+                let Kernel { trace, processes, clock, .. } = kernel;
                 trace.event(numbers, || {
-                    let program = &processes[&pid].name;
-                    let (name, arguments) = (call.name(), arguments());
-                    format!("{pid} {program} {name}({arguments}) -> {}", result.text())
+                    let what = What::Calls {
+                        call,
+                        arguments: arguments(),
+                        result: result.text(),
+                        errno: result.errno(),
+                        fault: fault.is_some(),
+                        waited,
+                    };
+                    event(*clock, processes, pid, what)
                 });
                 Some(result)
             });
@@ -170,9 +203,17 @@ impl SimHost<'_> {
         self.in_kernel(|kernel| {
             kernel.tick();
             let value = look(kernel, pid);
-            let Kernel { trace, processes, .. } = kernel;
+            let Kernel { trace, processes, clock, .. } = kernel;
             trace.event([pid_number(pid), call as u64, value.number()], || {
-                format!("{pid} {} {}() -> {}", processes[&pid].name, call.name(), value.text())
+                let what = What::Calls {
+                    call,
+                    arguments: String::new(),
+                    result: value.text(),
+                    errno: None,
+                    fault: false,
+                    waited: false,
+                };
+                event(*clock, processes, pid, what)
             });
             value
         })
@@ -221,6 +262,10 @@ impl<T: Shown> Shown for Spawned<T> {
 
     fn number(&self) -> u64 {
         self.0.number()
+    }
+
+    fn errno(&self) -> Option<Errno> {
+        self.0.errno()
     }
 }
 

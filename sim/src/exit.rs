@@ -5,6 +5,8 @@
 
 use wavetank::host::{Errno, Exit, ExitStatus, Pid, Result, Signal, WaitFor};
 
+use crate::caller::event;
+use crate::event::What;
 use crate::kernel::{INIT, Kernel};
 use crate::process::Stage;
 use crate::signals::pid_number;
@@ -29,7 +31,8 @@ impl Kernel {
         self.set_exe(pid, None);
         self.leave_terminal(pid);
         self.end_pid_space(pid);
-        self.trace.event([pid_number(pid), 101, 0], || format!("{pid} closes everything"));
+        let Kernel { trace, processes, clock, .. } = self;
+        trace.event([pid_number(pid), 101, 0], || event(*clock, processes, pid, What::Closes));
     }
 
     /// The leader of a session takes the terminal with it.
@@ -60,7 +63,9 @@ impl Kernel {
             }
         }
         self.exits.push((Pid(pid), status));
-        self.trace.event([pid_number(pid), 102, 0], || format!("{pid} has ended: {status}"));
+        let Kernel { trace, processes, clock, .. } = self;
+        let ended = What::Ended { status };
+        trace.event([pid_number(pid), 102, 0], || event(*clock, processes, pid, ended));
         self.tell_parent(pid, parent);
     }
 
@@ -104,6 +109,8 @@ impl Kernel {
     }
 
     pub(crate) fn reap(&mut self, pid: i32) {
+        let by = self.processes.get(&pid).map_or(INIT, |process| process.parent);
+        self.note(pid, || What::Reaped { by: Pid(by) });
         let Some(process) = self.processes.remove(&pid) else { return };
         self.process(process.parent).children.retain(|child| *child != pid);
     }

@@ -131,7 +131,7 @@ impl Kernel {
         match hit? {
             FaultKind::Fail(errno) => Some(errno),
             FaultKind::Signal(signal) => {
-                self.signal(pid, signal);
+                self.planned_signal(pid, signal);
                 None
             }
         }

@@ -10,6 +10,7 @@ use wavetank::host::{
     Command, Errno, ExitStatus, Fd, Lead, Pid, Result, Signal, SpawnError, SpawnStep,
 };
 
+use crate::event::What;
 use crate::file::{FileState, OpenFile};
 use crate::fs::{EXECUTE, Inode, LastLink, Node, Walker};
 use crate::kernel::{INIT, Kernel, Program};
@@ -132,6 +133,10 @@ impl Process {
     }
 }
 
+fn words(argv: &[OsString]) -> Vec<String> {
+    argv.iter().map(|word| word.to_string_lossy().into_owned()).collect()
+}
+
 fn failed(step: SpawnStep) -> impl Fn(Errno) -> SpawnError {
     move |errno| SpawnError { step, errno }
 }
@@ -201,6 +206,7 @@ impl Kernel {
         self.set_exe(pid, Some(image.exe));
         self.process(me).children.push(pid);
         self.last_pid = pid;
+        self.note(pid, || What::Born { parent: Pid(me), argv: words(&command.argv) });
         if let Some(pty) = terminal {
             self.ptys[pty].session = Some(pid);
             self.ptys[pty].foreground = Some(pid);
@@ -230,6 +236,7 @@ impl Kernel {
         process.name = Rc::clone(&image.name);
         process.start = Some(Start { program: image.program, argv: command.argv.clone() });
         process.blocked = SignalSet::default();
+        self.note(me, || What::Becomes { argv: words(&command.argv) });
         self.set_exe(me, Some(image.exe));
         self.leave_inode(old_cwd);
         for file in old_fds.into_iter().flatten() {

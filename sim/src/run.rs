@@ -4,6 +4,9 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::event::Event;
+use crate::world::World;
+
 /// What a run came to.
 #[derive(Clone, Debug)]
 pub struct Run {
@@ -15,6 +18,21 @@ pub struct Run {
     pub steps: u64,
     /// What happened, line by line, if it was to be kept.
     pub trace: Vec<String>,
+    /// What happened, as data, if it was to be kept.
+    pub events: Vec<Event>,
+}
+
+impl Run {
+    /// What came of a world that has been run.
+    pub(crate) fn of(world: &World, failure: Option<Failure>) -> Run {
+        Run {
+            failure,
+            hash: world.hash(),
+            steps: world.steps(),
+            trace: world.trace(),
+            events: world.events(),
+        }
+    }
 }
 
 /// A promise that was not kept.

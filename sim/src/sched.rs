@@ -13,6 +13,7 @@ use wavetank::host::{ExitStatus, Pid};
 
 use crate::caller::{Request, SimHost};
 use crate::choose::{Choose, Turn};
+use crate::event::Choice;
 use crate::kernel::Kernel;
 use crate::process::{Stage, Start};
 use crate::wait::Wait;
@@ -114,7 +115,15 @@ impl Scheduler {
             let answer = match turn.answers() {
                 0 => return Err(kernel.standstill()),
                 1 => 0,
-                _ => chooser.schedule(&turn),
+                _ => {
+                    let answer = chooser.schedule(&turn);
+                    kernel.trace.chose(|| Choice::Turn {
+                        among: turn.runnable.iter().copied().map(Pid).collect(),
+                        time: turn.timer,
+                        answer,
+                    });
+                    answer
+                }
             };
             match (self.runnable.get(answer), timer) {
                 (Some(&pid), _) => {
@@ -177,7 +186,11 @@ impl Scheduler {
         loop {
             match catch_unwind(AssertUnwindSafe(|| task.resume(answer)))? {
                 CoroutineResult::Yield(Request::Turn) => return Ok(false),
-                CoroutineResult::Yield(Request::Choice(n)) => answer = chooser.choose(n),
+                CoroutineResult::Yield(Request::Choice(answers)) => {
+                    answer = chooser.choose(answers);
+                    let trace = &mut kernel.borrow_mut().trace;
+                    trace.chose(|| Choice::Other { answers, answer });
+                }
                 CoroutineResult::Return(code) => {
                     self.end_task(pid);
                     let status = ExitStatus::Code(code & 0xff);

@@ -2,6 +2,8 @@
 
 use wavetank::host::{Errno, ExitStatus, Fd, OpenFlags, Pid, Result, Signal};
 
+use crate::caller::event;
+use crate::event::What;
 use crate::file::{FileState, OpenFile};
 use crate::fs::Node;
 use crate::kernel::{INIT, Kernel};
@@ -79,6 +81,18 @@ impl Kernel {
     /// Sends a signal to a process. One that blocks it finds it in its signal descriptor;
     /// otherwise the signal does what it does by default, which nobody here can change.
     pub(crate) fn signal(&mut self, pid: i32, signal: Signal) {
+        let by = Some(Pid(self.current));
+        self.note(pid, || What::Signalled { signal, by });
+        self.act_on(pid, signal);
+    }
+
+    /// The same for a signal that somebody planned.
+    pub(crate) fn planned_signal(&mut self, pid: i32, signal: Signal) {
+        self.note(pid, || What::Signalled { signal, by: None });
+        self.act_on(pid, signal);
+    }
+
+    fn act_on(&mut self, pid: i32, signal: Signal) {
         let Some(process) = self.processes.get_mut(&pid) else { return };
         if process.stage != Stage::Running {
             return;
@@ -145,7 +159,9 @@ impl Kernel {
         process.stage = Stage::Closing(status);
         process.wait = None;
         process.start = None;
-        self.trace.event([pid_number(pid), 100, 0], || format!("{pid} is ended by {status}"));
+        let Kernel { trace, processes, clock, .. } = self;
+        let doomed = What::Doomed { status };
+        trace.event([pid_number(pid), 100, 0], || event(*clock, processes, pid, doomed));
     }
 
     pub(crate) fn signal_group(&mut self, group: i32, signal: Signal) {

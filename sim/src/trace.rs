@@ -1,4 +1,6 @@
-//! What happened in a run: always as one number, and as text when somebody wants to read it.
+//! What happened in a run: always as one number, and as data when somebody wants to read it.
+
+use crate::event::{Choice, Event, What};
 
 /// Mixes one more number into a hash (FNV-1a, over words instead of bytes, and turned so that the
 /// high bits count too).
@@ -10,28 +12,53 @@ pub(crate) fn mix(hash: u64, number: u64) -> u64 {
 #[derive(Debug)]
 pub(crate) struct Trace {
     hash: u64,
-    lines: Option<Vec<String>>,
+    kept: Option<Kept>,
+}
+
+/// What is kept for people.
+#[derive(Debug, Default)]
+struct Kept {
+    events: Vec<Event>,
+    /// What was decided since the last event.
+    choices: Vec<Choice>,
 }
 
 impl Trace {
-    pub(crate) fn new(keep_lines: bool) -> Trace {
-        Trace { hash: 0xcbf2_9ce4_8422_2325, lines: keep_lines.then(Vec::new) }
+    pub(crate) fn new(keep_events: bool) -> Trace {
+        Trace { hash: 0xcbf2_9ce4_8422_2325, kept: keep_events.then(Kept::default) }
     }
 
-    /// Takes an event in: as numbers always, as a line only if lines are kept.
-    pub(crate) fn event(&mut self, numbers: [u64; 3], line: impl FnOnce() -> String) {
+    pub(crate) fn keeps(&self) -> bool {
+        self.kept.is_some()
+    }
+
+    /// Takes an event in: as numbers always, as data only if events are kept.
+    pub(crate) fn event(&mut self, numbers: [u64; 3], event: impl FnOnce() -> Event) {
         for number in numbers {
             self.hash = mix(self.hash, number);
         }
-        if let Some(lines) = &mut self.lines {
-            lines.push(line());
+        self.note(event);
+    }
+
+    /// Takes an event in that follows from others.
+    pub(crate) fn note(&mut self, event: impl FnOnce() -> Event) {
+        if let Some(Kept { events, choices }) = &mut self.kept {
+            let choices = std::mem::take(choices);
+            events.push(Event { choices, ..event() });
         }
     }
 
-    /// Adds to the last line, if lines are kept.
+    /// Adds to the result of the last call.
     pub(crate) fn more(&mut self, text: impl FnOnce() -> String) {
-        if let Some(last) = self.lines.as_mut().and_then(|lines| lines.last_mut()) {
-            last.push_str(&text());
+        let last = self.kept.as_mut().and_then(|kept| kept.events.last_mut());
+        if let Some(Event { what: What::Calls { result, .. }, .. }) = last {
+            result.push_str(&text());
+        }
+    }
+
+    pub(crate) fn chose(&mut self, choice: impl FnOnce() -> Choice) {
+        if let Some(kept) = &mut self.kept {
+            kept.choices.push(choice());
         }
     }
 
@@ -39,8 +66,8 @@ impl Trace {
         self.hash
     }
 
-    pub(crate) fn lines(&self) -> &[String] {
-        self.lines.as_deref().unwrap_or_default()
+    pub(crate) fn events(&self) -> &[Event] {
+        self.kept.as_ref().map_or(&[], |kept| &kept.events)
     }
 }
 
@@ -81,7 +108,8 @@ mod tests {
     fn the_hash_knows_the_order() {
         let hash = |events: [[u64; 3]; 2]| {
             let mut trace = Trace::new(false);
-            events.into_iter().for_each(|event| trace.event(event, String::new));
+            let nothing = || unreachable!("nobody keeps it");
+            events.into_iter().for_each(|event| trace.event(event, nothing));
             trace.hash()
         };
         assert_ne!(hash([[1, 2, 3], [4, 5, 6]]), hash([[4, 5, 6], [1, 2, 3]]));

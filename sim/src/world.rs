@@ -8,9 +8,10 @@ use std::rc::Rc;
 
 use wavetank::host::{Command, Errno, ExitStatus, Fd, MountFlags, Pid, Signal, SpawnError};
 
-use crate::caller::SimHost;
+use crate::caller::{SimHost, event};
 use crate::choose::Choose;
 use crate::config::Config;
+use crate::event::{Event, What};
 use crate::fault::Fault;
 use crate::fs::{Inode, LastLink, Node, Regular, Walker};
 use crate::kernel::{INIT, Kernel};
@@ -329,7 +330,19 @@ impl World {
     /// What happened, line by line, if the configuration says to keep that.
     #[must_use]
     pub fn trace(&self) -> Vec<String> {
-        self.kernel.borrow().trace.lines().to_vec()
+        self.kernel.borrow().trace.events().iter().filter_map(Event::line).collect()
+    }
+
+    /// What happened, if the configuration says to keep that, and then who is left.
+    #[must_use]
+    pub fn events(&self) -> Vec<Event> {
+        let kernel = self.kernel.borrow();
+        let mut events = kernel.trace.events().to_vec();
+        if kernel.trace.keeps() {
+            let left = kernel.processes.keys().filter(|pid| **pid != INIT);
+            events.extend(left.map(|pid| kernel.left(*pid)));
+        }
+        events
     }
 }
 
@@ -384,6 +397,18 @@ impl Kernel {
             self.collect_paths(inode, path, paths);
             path.pop();
         }
+    }
+
+    /// A process of whom nobody knows more than that it is still there.
+    fn left(&self, pid: i32) -> Event {
+        let process = &self.processes[&pid];
+        let why = match process.stage {
+            Stage::Zombie(status) => {
+                format!("{} has not asked how it ended ({status})", process.parent)
+            }
+            _ => format!("waits for {}", self.standstill_text(pid)),
+        };
+        event(self.clock, &self.processes, pid, What::Left { why })
     }
 
     pub(crate) fn view(&self, pid: i32) -> ProcessView {

@@ -42,7 +42,7 @@ pub fn run(flow: &Flow, chooser: &mut dyn Choose, keep_trace: bool) -> Run {
         }
         Err(error) => Some(Failure::at_start(error)),
     };
-    Run { failure, hash: world.hash(), steps: world.steps(), trace: world.trace() }
+    Run::of(&world, failure)
 }
 
 fn furnish(world: &mut World, flow: &Flow, told: &Rc<RefCell<Vec<Told>>>) {
