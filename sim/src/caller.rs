@@ -1,7 +1,6 @@
 //! How a program in the simulated machine makes a call, whichever it is.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use corosensei::Yielder;
@@ -13,7 +12,8 @@ use crate::fault::About;
 use crate::file::FileState;
 use crate::kernel::Kernel;
 use crate::pipe::PAGE;
-use crate::process::{Process, Stage};
+use crate::process::Stage;
+use crate::processes::Processes;
 use crate::signals::pid_number;
 use crate::trace::bytes_text;
 use crate::wait::{Tried, Wait};
@@ -42,8 +42,8 @@ pub(crate) fn quoted(path: &Path) -> String {
 }
 
 /// What happens now to a process.
-pub(crate) fn event(clock: u64, processes: &BTreeMap<i32, Process>, pid: i32, what: What) -> Event {
-    let program = processes.get(&pid).map(|process| process.name.to_string()).unwrap_or_default();
+pub(crate) fn event(clock: u64, processes: &Processes, pid: i32, what: What) -> Event {
+    let program = processes.get(pid).map(|process| process.name.to_string()).unwrap_or_default();
     Event { clock, pid: Pid(pid), program, choices: Vec::new(), what }
 }
 
@@ -185,7 +185,7 @@ impl SimHost<'_> {
         let (value, goes_on) = {
             let kernel = &mut *self.kernel.borrow_mut();
             let value = work(kernel);
-            let process = &kernel.processes[&self.pid];
+            let process = &kernel.processes[self.pid];
             (value, process.stage == Stage::Running && process.start.is_none())
         };
         if goes_on {

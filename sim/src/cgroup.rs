@@ -69,7 +69,7 @@ impl Kernel {
             pid => pid,
         };
         let cgroup = Path::new("/").join(cgroup);
-        let process = self.processes.get_mut(&pid).ok_or(Errno::ESRCH)?;
+        let process = self.processes.get_mut(pid).ok_or(Errno::ESRCH)?;
         process.cgroup = Rc::from(cgroup.to_string_lossy());
         Ok(())
     }

@@ -71,10 +71,10 @@ impl Kernel {
 
     /// The nearest living ancestor that wants orphans, or init: that of its pid namespace.
     fn heir(&self, pid: i32) -> i32 {
-        let space = self.processes[&pid].pid_space;
-        let mut at = self.processes[&pid].parent;
+        let space = self.processes[pid].pid_space;
+        let mut at = self.processes[pid].parent;
         while at > INIT {
-            let process = &self.processes[&at];
+            let process = &self.processes[at];
             if process.pid_space != space {
                 break;
             }
@@ -109,21 +109,21 @@ impl Kernel {
     }
 
     pub(crate) fn reap(&mut self, pid: i32) {
-        let by = self.processes.get(&pid).map_or(INIT, |process| process.parent);
+        let by = self.processes.get(pid).map_or(INIT, |process| process.parent);
         self.note(pid, || What::Reaped { by: Pid(by) });
-        let Some(process) = self.processes.remove(&pid) else { return };
+        let Some(process) = self.processes.remove(pid) else { return };
         self.process(process.parent).children.retain(|child| *child != pid);
     }
 
     pub(crate) fn wait(&mut self, me: i32, target: WaitFor) -> Result<Option<Exit>> {
         self.has_ended_child(me, target)?;
-        let ended = |pid: &i32| match self.processes[pid].stage {
+        let ended = |pid: &i32| match self.processes[*pid].stage {
             Stage::Zombie(status) if is_meant(target, *pid) => {
                 Some(Exit { pid: Pid(*pid), status })
             }
             _ => None,
         };
-        let exit = self.processes[&me].children.iter().find_map(ended);
+        let exit = self.processes[me].children.iter().find_map(ended);
         if let Some(exit) = exit {
             self.reap(exit.pid.0);
         }
@@ -132,11 +132,11 @@ impl Kernel {
 
     /// Whether a wait would find an ended child.
     pub(crate) fn has_ended_child(&self, me: i32, target: WaitFor) -> Result<bool> {
-        let mut meant = self.processes[&me].children.iter().filter(|pid| is_meant(target, **pid));
+        let mut meant = self.processes[me].children.iter().filter(|pid| is_meant(target, **pid));
         if meant.clone().next().is_none() {
             return Err(Errno::ECHILD);
         }
-        Ok(meant.any(|pid| matches!(self.processes[pid].stage, Stage::Zombie(_))))
+        Ok(meant.any(|pid| matches!(self.processes[*pid].stage, Stage::Zombie(_))))
     }
 }
 

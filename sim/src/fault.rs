@@ -140,7 +140,7 @@ impl Kernel {
     fn is_meant(&self, fault: &Fault, pid: i32, call: Call, about: About<'_>) -> bool {
         fault.call.is_none_or(|only| only == call)
             && fault.pid.is_none_or(|only| only.0 == pid)
-            && fault.program.as_deref().is_none_or(|only| *only == *self.processes[&pid].name)
+            && fault.program.as_deref().is_none_or(|only| *only == *self.processes[pid].name)
             && fault.path.as_deref().is_none_or(|only| self.is_about(pid, about, only))
     }
 

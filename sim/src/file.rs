@@ -73,16 +73,13 @@ impl Process {
 
 impl Kernel {
     pub(crate) fn process(&mut self, pid: i32) -> &mut Process {
-        match self.processes.get_mut(&pid) {
-            Some(process) => process,
-            None => panic!("the simulated kernel kept the pid of a process that is gone"),
-        }
+        &mut self.processes[pid]
     }
 
     /// The open file behind a descriptor.
     pub(crate) fn file(&self, pid: i32, fd: Fd) -> Result<Id<OpenFile>> {
         let number = usize::try_from(fd.0).map_err(|_| Errno::EBADF)?;
-        self.processes[&pid].fds.get(number).copied().flatten().ok_or(Errno::EBADF)
+        self.processes[pid].fds.get(number).copied().flatten().ok_or(Errno::EBADF)
     }
 
     pub(crate) fn readable_file(&self, pid: i32, fd: Fd) -> Result<Id<OpenFile>> {
@@ -97,7 +94,7 @@ impl Kernel {
 
     /// The number that the next descriptor will have.
     pub(crate) fn free_descriptor(&self, pid: i32) -> Result<Fd> {
-        let number = self.processes[&pid].free_number();
+        let number = self.processes[pid].free_number();
         if number >= self.config.descriptors {
             return Err(Errno::EMFILE);
         }
@@ -127,7 +124,7 @@ impl Kernel {
     /// An empty regular file without a name.
     pub(crate) fn memory_file(&mut self, pid: i32) -> Result<Fd> {
         self.free_descriptor(pid)?;
-        let (uid, gid) = (self.processes[&pid].uid, self.processes[&pid].gid);
+        let (uid, gid) = (self.processes[pid].uid, self.processes[pid].gid);
         let node = Node::Regular(Regular { in_memory: true, ..Regular::default() });
         let inode = self.new_inode(node, 0o777, uid, gid);
         let flags = OpenFlags::READ | OpenFlags::WRITE;
@@ -188,7 +185,7 @@ impl Kernel {
 
     pub(crate) fn fchown(&mut self, pid: i32, fd: Fd, uid: u32, gid: u32) -> Result<()> {
         let inode = self.files[self.file(pid, fd)?].inode;
-        if self.processes[&pid].uid != 0 {
+        if self.processes[pid].uid != 0 {
             return Err(Errno::EPERM);
         }
         self.writable_place(inode)?;
@@ -199,7 +196,7 @@ impl Kernel {
 
     pub(crate) fn fchmod(&mut self, pid: i32, fd: Fd, mode: u32) -> Result<()> {
         let inode = self.files[self.file(pid, fd)?].inode;
-        let who = self.processes[&pid].uid;
+        let who = self.processes[pid].uid;
         if who != 0 && who != self.inodes[inode].uid {
             return Err(Errno::EPERM);
         }

@@ -119,6 +119,7 @@ impl LastLink {
 /// Where a path leads: an entry of a directory, which may still be free.
 pub(crate) struct Place {
     pub(crate) parent: Id<Inode>,
+    /// Its name, for those who make, remove or rename names.
     pub(crate) name: OsString,
     pub(crate) inode: Option<Id<Inode>>,
     /// The path ended in a slash, so only a directory will do.
@@ -169,7 +170,7 @@ impl Kernel {
     }
 
     pub(crate) fn walker(&self, pid: i32) -> Walker {
-        let process = &self.processes[&pid];
+        let process = &self.processes[pid];
         Walker { pid, cwd: process.cwd, uid: process.uid, gid: process.gid }
     }
 
@@ -185,7 +186,7 @@ impl Kernel {
             && let Some(link) = ProcLink::parse(path)
         {
             let inode = self.proc_inode(walker.pid, link)?;
-            let (parent, name) = (self.root, OsStr::from_bytes(path).to_owned());
+            let (parent, name) = (self.root, OsString::new());
             return Ok(Place { parent, name, inode: Some(inode), slash: false });
         }
         self.walk_from(walker, path, last, &mut 0)
@@ -231,7 +232,13 @@ impl Kernel {
                     self.walk_link(walker, at, target, LastLink::Follow, links)?
                 }
                 _ => {
-                    let name = OsStr::from_bytes(name).to_owned();
+                    // Who looks for what is there has no use for its name.
+                    let is_for_name = found.is_none() || last == LastLink::Name;
+                    let name = if is_for_name {
+                        OsStr::from_bytes(name).to_owned()
+                    } else {
+                        OsString::new()
+                    };
                     Place { parent: at, name, inode: found, slash }
                 }
             };

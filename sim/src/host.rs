@@ -314,11 +314,11 @@ impl Host for SimHost<'_> {
     }
 
     fn parent(&mut self) -> Pid {
-        self.sure(Call::Parent, |kernel, pid| Pid(kernel.processes[&pid].parent))
+        self.sure(Call::Parent, |kernel, pid| Pid(kernel.processes[pid].parent))
     }
 
     fn user(&mut self) -> User {
-        let process = &self.kernel.borrow().processes[&self.pid];
+        let process = &self.kernel.borrow().processes[self.pid];
         User { uid: process.uid, gid: process.gid }
     }
 
@@ -438,7 +438,7 @@ impl Host for SimHost<'_> {
     }
 
     fn environment(&mut self) -> Vec<OsString> {
-        self.kernel.borrow().processes[&self.pid].env.to_vec()
+        self.kernel.borrow().processes[self.pid].env.to_vec()
     }
 
     fn random(&mut self) -> u64 {

@@ -15,6 +15,7 @@ use crate::file::OpenFile;
 use crate::fs::{Device, Inode, Node};
 use crate::mounts::Mount;
 use crate::process::Process;
+use crate::processes::Processes;
 use crate::pty::Pty;
 use crate::slab::{Id, Slab};
 use crate::socket::Socket;
@@ -34,7 +35,7 @@ pub(crate) struct Kernel {
     pub(crate) files: Slab<OpenFile>,
     pub(crate) ptys: Slab<Pty>,
     pub(crate) sockets: Slab<Socket>,
-    pub(crate) processes: BTreeMap<i32, Process>,
+    pub(crate) processes: Processes,
     /// In the order in which they were mounted.
     pub(crate) mounts: Vec<Mount>,
     /// How many mounts there have been.
@@ -88,7 +89,7 @@ impl Kernel {
             files: Slab::new(),
             ptys: Slab::new(),
             sockets: Slab::new(),
-            processes: BTreeMap::new(),
+            processes: Processes::default(),
             mounts: Vec::new(),
             last_mount: 0,
             last_core: 0,

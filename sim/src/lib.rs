@@ -63,6 +63,7 @@ mod pipe;
 mod poll;
 mod proc;
 mod process;
+mod processes;
 mod pty;
 mod run;
 mod sched;

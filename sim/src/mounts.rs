@@ -92,7 +92,7 @@ impl Kernel {
     }
 
     fn allow_mounting(&self, me: i32) -> Result<()> {
-        if self.processes[&me].uid == 0 { Ok(()) } else { Err(Errno::EPERM) }
+        if self.processes[me].uid == 0 { Ok(()) } else { Err(Errno::EPERM) }
     }
 
     fn new_mount(&mut self, target: Id<Inode>, request: &Request<'_>) -> Result<()> {

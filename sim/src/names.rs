@@ -165,7 +165,7 @@ impl Kernel {
     }
 
     pub(crate) fn current_dir(&self, pid: i32) -> Result<PathBuf> {
-        let cwd = self.processes[&pid].cwd;
+        let cwd = self.processes[pid].cwd;
         match self.inodes[cwd].parent {
             None => Err(Errno::ENOENT),
             Some(_) => Ok(self.path_of(cwd)),

@@ -19,7 +19,7 @@ impl SimHost<'_> {
     /// Has the children of this process be in another one's pid namespace (`setns(2)`).
     pub fn join_pid_space(&mut self, Pid(other): Pid) {
         let mut kernel = self.kernel.borrow_mut();
-        let Some(space) = kernel.processes.get(&other).map(|other| other.pid_space) else { return };
+        let Some(space) = kernel.processes.get(other).map(|other| other.pid_space) else { return };
         kernel.process(self.pid).children_space = Some(space);
     }
 }
@@ -27,10 +27,10 @@ impl SimHost<'_> {
 impl Kernel {
     /// In a namespace whose first process is dying nobody is born.
     pub(crate) fn may_have_children(&self, pid: i32) -> Result<()> {
-        let process = &self.processes[&pid];
+        let process = &self.processes[pid];
         let space = process.children_space.unwrap_or(process.pid_space);
         let lives = |leader: i32| {
-            self.processes.get(&leader).is_some_and(|leader| leader.stage == Stage::Running)
+            self.processes.get(leader).is_some_and(|leader| leader.stage == Stage::Running)
         };
         if space == 0 || lives(space) { Ok(()) } else { Err(Errno::ENOMEM) }
     }
@@ -39,23 +39,23 @@ impl Kernel {
     fn followers(&self, leader: i32) -> impl Iterator<Item = i32> {
         let processes = self.processes.iter();
         let is_follower = move |pid: i32, space: i32| space == leader && pid != leader;
-        processes.filter(move |(pid, it)| is_follower(**pid, it.pid_space)).map(|(pid, _)| *pid)
+        processes.filter(move |(pid, it)| is_follower(*pid, it.pid_space)).map(|(pid, _)| pid)
     }
 
     /// Whether somebody is left in a namespace besides its first process: that one's end waits for
     /// all others to be reaped.
     pub(crate) fn has_followers(&self, leader: i32) -> bool {
-        self.processes[&leader].pid_space == leader && self.followers(leader).next().is_some()
+        self.processes[leader].pid_space == leader && self.followers(leader).next().is_some()
     }
 
     /// Kills everybody in a namespace whose first process is dying, and reaps its children.
     pub(crate) fn end_pid_space(&mut self, leader: i32) {
-        if self.processes[&leader].pid_space != leader {
+        if self.processes[leader].pid_space != leader {
             return;
         }
         let followers: Vec<i32> = self.followers(leader).collect();
         for pid in followers {
-            let process = &self.processes[&pid];
+            let process = &self.processes[pid];
             match process.stage {
                 Stage::Zombie(_) if process.parent == leader => self.reap(pid),
                 _ => self.signal(pid, Signal::KILL),
@@ -65,7 +65,7 @@ impl Kernel {
 
     /// The first process of a namespace reaps what is left to it while it dies.
     pub(crate) fn is_dying_leader(&self, pid: i32) -> bool {
-        let process = &self.processes[&pid];
+        let process = &self.processes[pid];
         process.pid_space == pid && matches!(process.stage, Stage::Ending(_))
     }
 }

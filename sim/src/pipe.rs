@@ -159,7 +159,7 @@ impl Kernel {
 
     pub(crate) fn pipe(&mut self, pid: i32, flags: OpenFlags) -> Result<Pipe> {
         let nonblock = flags & OpenFlags::NONBLOCK;
-        let process = &self.processes[&pid];
+        let process = &self.processes[pid];
         let free = process.fds.iter().filter(|fd| fd.is_none()).count()
             + self.config.descriptors.saturating_sub(process.fds.len());
         if free < 2 {

@@ -75,7 +75,7 @@ impl Kernel {
     }
 
     fn poll_signals(&self, pid: i32, set: SignalSet) -> Ready {
-        let pending = self.processes[&pid].pending.intersects(set);
+        let pending = self.processes[pid].pending.intersects(set);
         if pending { Ready::READ } else { Ready::empty() }
     }
 }

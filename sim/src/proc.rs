@@ -114,7 +114,7 @@ impl Kernel {
         let (file, who) = ProcFile::parse(path)?;
         let pid = if who == "self" { me } else { who.parse().ok()? };
         let mark = |process: &Process| ProcessMark { file, pid, started: process.started };
-        Some(self.processes.get(&pid).map(mark).ok_or(Errno::ENOENT))
+        Some(self.processes.get(pid).map(mark).ok_or(Errno::ENOENT))
     }
 
     /// Opens a file about a process.
@@ -130,7 +130,7 @@ impl Kernel {
         if flags.contains(OpenFlags::DIRECTORY) {
             return Err(Errno::ENOTDIR);
         }
-        let (uid, owner) = (self.processes[&me].uid, &self.processes[&mark.pid]);
+        let (uid, owner) = (self.processes[me].uid, &self.processes[mark.pid]);
         let (mode, own, group) = match mark.file {
             ProcFile::OomScoreAdj => (0o644, owner.uid, owner.gid),
             _ => (0o444, 0, 0),
@@ -151,7 +151,7 @@ impl Kernel {
         mark: ProcessMark,
         buffer: &mut [u8],
     ) -> Result<usize> {
-        let process = self.processes.get(&mark.pid).filter(|it| it.started == mark.started);
+        let process = self.processes.get(mark.pid).filter(|it| it.started == mark.started);
         let process = process.ok_or(Errno::ESRCH)?;
         let text = match mark.file {
             ProcFile::Stat => proc_stat_text(mark.pid, process),
@@ -185,8 +185,8 @@ impl Kernel {
         if !OOM_SCORES.contains(&score) {
             return Err(Errno::EINVAL);
         }
-        let is_root = self.processes[&me].uid == 0;
-        let process = self.processes.get_mut(&mark.pid).filter(|it| it.started == mark.started);
+        let is_root = self.processes[me].uid == 0;
+        let process = self.processes.get_mut(mark.pid).filter(|it| it.started == mark.started);
         let process = process.ok_or(Errno::ESRCH)?;
         if score < process.oom_score_adj && !is_root {
             return Err(Errno::EACCES);
@@ -198,7 +198,7 @@ impl Kernel {
     /// The file to which the link leads, without a path in between.
     pub(crate) fn proc_inode(&self, pid: i32, link: ProcLink) -> Result<Id<Inode>> {
         match link {
-            ProcLink::Exe => self.processes[&pid].exe.ok_or(Errno::ENOENT),
+            ProcLink::Exe => self.processes[pid].exe.ok_or(Errno::ENOENT),
             ProcLink::Descriptor(fd) => {
                 let file = self.file(pid, fd).map_err(|_| Errno::ENOENT)?;
                 Ok(self.files[file].inode)
@@ -246,7 +246,7 @@ impl Kernel {
     /// The names in `/proc/self/fd`. Reading a directory needs a descriptor, `own`, and so that is
     /// among them.
     pub(crate) fn proc_descriptors(&self, pid: i32, own: Fd) -> Vec<OsString> {
-        let fds = &self.processes[&pid].fds;
+        let fds = &self.processes[pid].fds;
         let open = |number: &usize| fds.get(*number).is_some_and(Option::is_some);
         let mut names: Vec<OsString> = (0..fds.len() + 1)
             .filter(|number| open(number) || *number == own.0 as usize)

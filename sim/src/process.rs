@@ -165,7 +165,7 @@ impl Kernel {
         let image = self.image(walker, &command.program).map_err(failed(SpawnStep::Exec))?;
 
         self.may_have_children(me).map_err(failed(SpawnStep::Fork))?;
-        let parent = &self.processes[&me];
+        let parent = &self.processes[me];
         let leads = command.lead != Lead::Nothing;
         let leads_session = matches!(command.lead, Lead::Session | Lead::TerminalSession);
         let child = Process {
@@ -292,7 +292,7 @@ impl Kernel {
         let program = Rc::clone(program.ok_or(Errno::ENOEXEC)?);
         let name = path.file_name().unwrap_or(path.as_os_str());
         let name = if path.as_os_str().as_bytes() == b"/proc/self/exe" {
-            Rc::clone(&self.processes[&walker.pid].name)
+            Rc::clone(&self.processes[walker.pid].name)
         } else {
             Rc::from(name.to_string_lossy())
         };
@@ -301,7 +301,7 @@ impl Kernel {
 
     /// Gives a process's group a core of its own, as far as others are concerned.
     pub(crate) fn share_core(&mut self, me: i32) -> Result<()> {
-        let Process { group, uid, .. } = self.processes[&me];
+        let Process { group, uid, .. } = self.processes[me];
         let members = self.processes.values_mut().filter(|it| it.group == group);
         let mut members: Vec<&mut Process> = members.collect();
         if uid != 0 && members.iter().any(|it| it.uid != uid) {
@@ -333,7 +333,7 @@ impl Kernel {
         };
         let taken = |pid: i32| {
             let by = |it: &Process| it.group == pid || it.session == pid;
-            self.processes.contains_key(&pid) || self.processes.values().any(by)
+            self.processes.contains(pid) || self.processes.values().any(by)
         };
         let mut pid = after(self.last_pid);
         for _ in 0..self.config.pid_max {

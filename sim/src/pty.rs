@@ -43,7 +43,7 @@ impl Kernel {
     pub(crate) fn new_pty(&mut self, pid: i32) -> Result<Id<Pty>> {
         let taken = |number: u32| self.ptys.iter().any(|(_, pty)| pty.number == number);
         let number = (0..).find(|number| !taken(*number)).ok_or(Errno::ENOSPC)?;
-        let uid = self.processes[&pid].uid;
+        let uid = self.processes[pid].uid;
         let node = self.new_inode(Node::Device(Device::Null), 0o620, uid, 5);
         let pty = self.ptys.insert(Pty {
             number,
@@ -67,7 +67,7 @@ impl Kernel {
     }
 
     pub(crate) fn open_slave(&mut self, pid: i32, pty: Id<Pty>, flags: OpenFlags) -> Result<()> {
-        let process = &self.processes[&pid];
+        let process = &self.processes[pid];
         let becomes_ours = process.session == pid
             && process.terminal.is_none()
             && !flags.contains(OpenFlags::NOCTTY)

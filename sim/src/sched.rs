@@ -2,7 +2,6 @@
 
 use std::any::Any;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -15,7 +14,7 @@ use crate::caller::{Request, SimHost};
 use crate::choose::{Choose, Turn};
 use crate::event::Choice;
 use crate::kernel::Kernel;
-use crate::process::{Stage, Start};
+use crate::process::{Process, Stage, Start};
 use crate::wait::Wait;
 
 /// A program on its way, with a stack of its own.
@@ -79,7 +78,8 @@ impl fmt::Display for Outcome {
 /// The processes' coroutines.
 #[derive(Default)]
 pub(crate) struct Scheduler {
-    tasks: BTreeMap<i32, Task>,
+    /// By their pids; few at a time.
+    tasks: Vec<(i32, Task)>,
     runnable: Vec<i32>,
 }
 
@@ -108,9 +108,8 @@ impl Scheduler {
                 return Err(Outcome::StepLimit);
             }
             kernel.list_runnable(&mut self.runnable);
-            let timer = kernel.next_deadline();
             let timer_counts = kernel.config.timers_race || self.runnable.is_empty();
-            let timer = timer.filter(|_| timer_counts);
+            let timer = if timer_counts { kernel.next_deadline() } else { None };
             let turn = Turn { runnable: &self.runnable, timer: timer.is_some() };
             let answer = match turn.answers() {
                 0 => return Err(kernel.standstill()),
@@ -163,7 +162,7 @@ impl Scheduler {
         }
         if let Some(start) = start {
             self.end_task(pid);
-            self.tasks.insert(pid, begin(kernel, pid, start));
+            self.tasks.push((pid, begin(kernel, pid, start)));
             // The way to the first call is nobody's business; the call itself is this step.
             if self.resume(kernel, pid, chooser)? {
                 return Ok(());
@@ -179,7 +178,7 @@ impl Scheduler {
         pid: i32,
         chooser: &mut dyn Choose,
     ) -> Result<bool, Box<dyn Any + Send>> {
-        let Some(task) = self.tasks.get_mut(&pid) else {
+        let Some((_, task)) = self.tasks.iter_mut().find(|(whose, _)| *whose == pid) else {
             panic!("a process was picked that has no program");
         };
         let mut answer = 0;
@@ -203,7 +202,8 @@ impl Scheduler {
 
     /// Throws away what a process was about to do, and keeps its stack.
     fn end_task(&mut self, pid: i32) {
-        if let Some(mut task) = self.tasks.remove(&pid) {
+        if let Some(at) = self.tasks.iter().position(|(whose, _)| *whose == pid) {
+            let (_, mut task) = self.tasks.remove(at);
             task.force_unwind();
             STACKS.with_borrow_mut(|stacks| stacks.push(task.into_stack()));
         }
@@ -212,9 +212,10 @@ impl Scheduler {
 
 impl Drop for Scheduler {
     fn drop(&mut self) {
-        let pids: Vec<i32> = self.tasks.keys().copied().collect();
-        for pid in pids {
-            self.end_task(pid);
+        // In the order of their pids, whatever the order of their programs' starts.
+        self.tasks.sort_unstable_by_key(|(pid, _)| *pid);
+        while let Some((pid, _)) = self.tasks.first() {
+            self.end_task(*pid);
         }
     }
 }
@@ -240,12 +241,11 @@ impl Kernel {
     /// from its own on.
     fn list_runnable(&self, runnable: &mut Vec<i32>) {
         runnable.clear();
-        let rest = self.processes.range(self.current..).chain(self.processes.range(..self.current));
-        runnable.extend(rest.map(|(pid, _)| *pid).filter(|pid| self.can_run(*pid)));
+        let all = self.processes.from(self.current);
+        runnable.extend(all.filter(|(pid, it)| self.can_run(*pid, it)).map(|(pid, _)| pid));
     }
 
-    fn can_run(&self, pid: i32) -> bool {
-        let process = &self.processes[&pid];
+    fn can_run(&self, pid: i32, process: &Process) -> bool {
         match (process.stage, &process.wait) {
             (Stage::Init | Stage::Zombie(_), _) => false,
             (Stage::Ending(_), _) => !self.has_followers(pid),
@@ -281,7 +281,7 @@ impl Kernel {
             .processes
             .iter()
             .filter(|(_, process)| process.stage == Stage::Running)
-            .map(|(&pid, process)| Waiting {
+            .map(|(pid, process)| Waiting {
                 pid: Pid(pid),
                 program: process.name.to_string(),
                 what: self.standstill_text(pid),

@@ -93,7 +93,7 @@ impl Kernel {
     }
 
     fn act_on(&mut self, pid: i32, signal: Signal) {
-        let Some(process) = self.processes.get_mut(&pid) else { return };
+        let Some(process) = self.processes.get_mut(pid) else { return };
         if process.stage != Stage::Running {
             return;
         }
@@ -172,7 +172,7 @@ impl Kernel {
 
     fn members(&self, group: i32) -> Vec<i32> {
         let members = self.processes.iter().filter(|(_, process)| process.group == group);
-        members.map(|(pid, _)| *pid).collect()
+        members.map(|(pid, _)| pid).collect()
     }
 
     pub(crate) fn kill(&mut self, me: i32, pid: Pid, signal: Signal) -> Result<()> {
@@ -180,18 +180,18 @@ impl Kernel {
             return Err(Errno::EINVAL);
         }
         let targets = match pid.0 {
-            -1 => self.processes.keys().copied().filter(|&it| it != INIT && it != me).collect(),
-            0 => self.members(self.processes[&me].group),
+            -1 => self.processes.pids().filter(|&it| it != INIT && it != me).collect(),
+            0 => self.members(self.processes[me].group),
             pid if pid < 0 => self.members(pid.checked_neg().unwrap_or(i32::MAX)),
-            pid => self.processes.get(&pid).map(|_| pid).into_iter().collect(),
+            pid => self.processes.get(pid).map(|_| pid).into_iter().collect(),
         };
         if targets.is_empty() {
             return Err(Errno::ESRCH);
         }
-        let uid = self.processes[&me].uid;
+        let uid = self.processes[me].uid;
         let mut allowed = false;
         for target in targets {
-            if uid == 0 || self.processes[&target].uid == uid {
+            if uid == 0 || self.processes[target].uid == uid {
                 allowed = true;
                 if signal.0 > 0 {
                     self.signal(target, signal);

@@ -76,7 +76,7 @@ impl Kernel {
     }
 
     fn install_socket(&mut self, pid: i32, socket: Id<Socket>) -> Result<Fd> {
-        let (uid, gid) = (self.processes[&pid].uid, self.processes[&pid].gid);
+        let (uid, gid) = (self.processes[pid].uid, self.processes[pid].gid);
         let inode = self.new_inode(Node::Socket(None), 0o777, uid, gid);
         let flags = OpenFlags::READ | OpenFlags::WRITE;
         let file = self.add_file(OpenFile::new(inode, flags, FileState::Socket(socket)));
@@ -138,7 +138,7 @@ impl Kernel {
 
     /// Who a process is, as its peers see it.
     fn credentials(&self, pid: i32) -> Peer {
-        let process = &self.processes[&pid];
+        let process = &self.processes[pid];
         Peer { pid: Pid(pid), user: User { uid: process.uid, gid: process.gid } }
     }
 

@@ -105,7 +105,7 @@ impl Kernel {
 
     /// For people: why a process does not run.
     pub(crate) fn standstill_text(&self, pid: i32) -> String {
-        let process = &self.processes[&pid];
+        let process = &self.processes[pid];
         match (&process.wait, process.stage) {
             (_, Stage::Running) if process.stopped => "a signal to go on".to_owned(),
             (Some(wait), _) => self.wait_text(pid, wait),

@@ -204,7 +204,7 @@ impl World {
 
     /// Makes a process an unprivileged one; for one that has just been started.
     pub fn set_user(&mut self, pid: Pid, uid: u32, gid: u32) -> &mut World {
-        if let Some(process) = self.kernel.borrow_mut().processes.get_mut(&pid.0) {
+        if let Some(process) = self.kernel.borrow_mut().processes.get_mut(pid.0) {
             (process.uid, process.gid) = (uid, gid);
         }
         self
@@ -213,7 +213,7 @@ impl World {
     /// Puts a process into a cgroup, as the path from the root of the cgroups names it. Children that
     /// it has from then on are there too.
     pub fn set_cgroup(&mut self, pid: Pid, cgroup: &str) -> &mut World {
-        if let Some(process) = self.kernel.borrow_mut().processes.get_mut(&pid.0) {
+        if let Some(process) = self.kernel.borrow_mut().processes.get_mut(pid.0) {
             process.cgroup = Rc::from(cgroup);
         }
         self
@@ -279,8 +279,8 @@ impl World {
     #[must_use]
     pub fn processes(&self) -> Vec<ProcessView> {
         let kernel = self.kernel.borrow();
-        let pids = kernel.processes.keys().filter(|pid| **pid != INIT);
-        pids.map(|pid| kernel.view(*pid)).collect()
+        let pids = kernel.processes.pids().filter(|pid| *pid != INIT);
+        pids.map(|pid| kernel.view(pid)).collect()
     }
 
     /// How every process that has ended did, in the order of their ends.
@@ -339,8 +339,8 @@ impl World {
         let kernel = self.kernel.borrow();
         let mut events = kernel.trace.events().to_vec();
         if kernel.trace.keeps() {
-            let left = kernel.processes.keys().filter(|pid| **pid != INIT);
-            events.extend(left.map(|pid| kernel.left(*pid)));
+            let left = kernel.processes.pids().filter(|pid| *pid != INIT);
+            events.extend(left.map(|pid| kernel.left(pid)));
         }
         events
     }
@@ -401,7 +401,7 @@ impl Kernel {
 
     /// A process of whom nobody knows more than that it is still there.
     fn left(&self, pid: i32) -> Event {
-        let process = &self.processes[&pid];
+        let process = &self.processes[pid];
         let why = match process.stage {
             Stage::Zombie(status) => {
                 format!("{} has not asked how it ended ({status})", process.parent)
@@ -412,7 +412,7 @@ impl Kernel {
     }
 
     pub(crate) fn view(&self, pid: i32) -> ProcessView {
-        let process = &self.processes[&pid];
+        let process = &self.processes[pid];
         let open = (0..)
             .zip(&process.fds)
             .filter_map(|(number, file)| file.map(|file| (Fd(number), self.name_of_file(file))));

@@ -15,7 +15,7 @@ use crate::caller::SimHost;
 pub(super) fn shims(host: &SimHost<'_>) -> Vec<Pid> {
     let kernel = host.kernel.borrow();
     let is_shim = |process: &&crate::process::Process| *process.name == *SHIM;
-    kernel.processes.iter().filter(|(_, it)| is_shim(it)).map(|(pid, _)| Pid(*pid)).collect()
+    kernel.processes.iter().filter(|(_, it)| is_shim(it)).map(|(pid, _)| Pid(pid)).collect()
 }
 
 impl Daemon<'_> {
