@@ -6,12 +6,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use wavetank::host::{
-    Command, Errno, Fd, Host, PollFd, Ready, Result, Signal, WindowSize, write_all,
+    Command, Errno, Fd, Host, OpenFlags, PollFd, Ready, Result, Signal, WindowSize, write_all,
 };
 
 const STDIN: Fd = Fd(0);
 const STDOUT: Fd = Fd(1);
 const STDERR: Fd = Fd(2);
+const READY: Fd = Fd(5);
 /// The byte at each place of what `bytes` writes; a prime, so that no buffer size divides it.
 const PATTERN_PERIOD: usize = 251;
 
@@ -57,6 +58,52 @@ pub fn guest<H: Host>(host: &mut H, argv: &[OsString]) -> i32 {
         }
     }
     0
+}
+
+/// A program that takes a process's output in the place of a fifo (`binary://`): from descriptor 3
+/// what it says, from 4 its errors; on 5 it tells that it is ready. Its words come in pairs:
+///
+/// | words | what happens |
+/// | --- | --- |
+/// | `ready -` | says that it is ready |
+/// | `silent -` | closes descriptor 5 without a word |
+/// | `sleep-ms N` | waits |
+/// | `copy PATH` | copies the output to `PATH-stdout` to its end, then the errors to `PATH-stderr` |
+/// | `exit N` | ends with that code |
+///
+/// Codes are those of [`guest`].
+pub fn logger<H: Host>(host: &mut H, argv: &[OsString]) -> i32 {
+    for pair in argv.get(1..).unwrap_or_default().chunks(2) {
+        let [word, argument] = pair else { return 112 };
+        let done = match word.as_bytes() {
+            b"ready" => write_all(host, READY, b"1").and_then(|()| host.close(READY)),
+            b"silent" => host.close(READY),
+            b"sleep-ms" => sleep(host, number(argument)),
+            b"copy" => copy(host, Fd(3), argument, "-stdout")
+                .and_then(|()| copy(host, Fd(4), argument, "-stderr")),
+            b"exit" => return i32::try_from(number(argument)).unwrap_or(0),
+            _ => return 112,
+        };
+        if done.is_err() {
+            return 111;
+        }
+    }
+    0
+}
+
+fn copy<H: Host>(host: &mut H, from: Fd, path: &OsStr, stream: &str) -> Result<()> {
+    let mut path = path.to_owned();
+    path.push(stream);
+    let to = host.open(path.as_ref(), OpenFlags::WRITE, 0)?;
+    let mut buffer = [0; 4096];
+    loop {
+        match host.read(from, &mut buffer) {
+            Ok(0) => return host.close(to),
+            Ok(count) => write_all(host, to, &buffer[..count])?,
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
 }
 
 /// The bytes that the word `bytes` writes.

@@ -14,7 +14,8 @@ use super::{Control, Message, Options};
 use crate::Error;
 use crate::files::read_file;
 use crate::host::{
-    Command, Errno, ExitStatus, Fd, Host, PollFd, Ready, Signal, SpawnError, SpawnStep, close_all,
+    Bug, Command, Errno, ExitStatus, Fd, Host, PollFd, Ready, Signal, SpawnError, SpawnStep,
+    close_all,
 };
 use crate::oci::{Runtime, find_program, parse_pid};
 use crate::process::{Change, Stage};
@@ -258,6 +259,7 @@ impl Shim {
             Err(Errno::EAGAIN | Errno::EINTR) => {}
             // We hold a write end, so there is no end of file: something is wrong with it, and it
             // would only keep the loop busy.
+            Ok(_) | Err(_) if host.planted(Bug::ControlSpins) => {}
             Ok(_) | Err(_) => {
                 close_all(host, [fifo]);
                 self.control_fifo = None;
@@ -310,7 +312,7 @@ impl Shim {
             ..Command::default()
         };
         let limit = self.options.runtime_timeout.unwrap_or(Options::CLEANUP_TIMEOUT);
-        let deadline = Some(host.now() + limit);
+        let deadline = Some(host.now() + limit).filter(|_| !host.planted(Bug::CleaningUpForEver));
         let errand = Errand { role: Role::Runtime(order), makes_process: false, deadline };
         match self.supervisor.spawn(host, &command, errand) {
             Ok(_) => self.ordered = Some(order),
@@ -361,6 +363,9 @@ impl Shim {
         let pid = parse_pid(&contents).map_err(|reason| Error::invalid("pid", reason))?;
         self.stdio.receive_console(host)?;
         if self.stdio.awaits_console() {
+            if host.planted(Bug::ConsoleAwaited) {
+                return Ok(());
+            }
             let reason = "the runtime has ended without sending the console";
             return Err(Error::invalid("console socket", reason));
         }

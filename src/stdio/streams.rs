@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ConsoleSocket, Input, Output, Pty, Relay, open_null};
 use crate::Error;
-use crate::host::{self, Fd, Host, OpenFlags, PollFd, WindowSize};
+use crate::host::{self, Bug, Fd, Host, OpenFlags, PollFd, WindowSize};
 
 /// Where the client wants a process's streams to go. An empty path is `/dev/null`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -255,7 +255,7 @@ impl Stdio {
 
     /// Does as the client wishes, now or when the terminal comes; without one it is no wish.
     pub fn resize<H: Host>(&mut self, host: &mut H, size: WindowSize) {
-        self.size = Some(size);
+        self.size = Some(size).filter(|_| !host.planted(Bug::EarlyResizeLost));
         if let Some(pty) = &self.pty {
             // A terminal that is going away takes no size, and needs none.
             let _ = pty.resize(host, size);

@@ -87,7 +87,11 @@ impl<R: Copy + PartialEq> Supervisor<R> {
         pid: Pid,
         role: R,
     ) -> Result<Option<Ended<R>>, Errno> {
-        match host.wait(WaitFor::Pid(pid), false)? {
+        let exit = match host.wait(WaitFor::Pid(pid), false) {
+            Err(Errno::ECHILD) if host.planted(Bug::StrangerTrusted) => None,
+            exit => exit?,
+        };
+        match exit {
             Some(exit) => Ok(Some(Ended { role, pid, status: exit.status })),
             None => {
                 self.children.insert(pid, Child { role, makes_process: false, deadline: None });
@@ -99,7 +103,8 @@ impl<R: Copy + PartialEq> Supervisor<R> {
     /// Reaps whoever has ended, and tells of those that matter.
     pub fn reap<H: Host>(&mut self, host: &mut H) -> Vec<Ended<R>> {
         let mut ended = Vec::new();
-        if self.children.values().any(|child| child.makes_process) {
+        let only_known = host.planted(Bug::OrphansLeft);
+        if only_known || self.children.values().any(|child| child.makes_process) {
             let known: Vec<Pid> = self.children.keys().copied().collect();
             for pid in known {
                 self.reap_next(host, WaitFor::Pid(pid), &mut ended);
@@ -118,7 +123,8 @@ impl<R: Copy + PartialEq> Supervisor<R> {
         target: WaitFor,
         ended: &mut Vec<Ended<R>>,
     ) -> bool {
-        let Ok(Some(exit)) = host.wait(target, false) else { return false };
+        let block = target == WaitFor::Any && host.planted(Bug::ReapsUntilNoneIsLeft);
+        let Ok(Some(exit)) = host.wait(target, block) else { return false };
         if let Some(child) = self.children.remove(&exit.pid) {
             ended.push(Ended { role: child.role, pid: exit.pid, status: exit.status });
         }

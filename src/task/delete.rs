@@ -134,7 +134,8 @@ fn delete_container<H: Host>(
         criu: String::new(),
     };
     let length = log_length(host, &log);
-    let called = call(host, runc.delete(&arguments.id, true), RUNTIME_LIMIT);
+    let force = !host.planted(Bug::CleansUpOnlyTheDead);
+    let called = call(host, runc.delete(&arguments.id, force), RUNTIME_LIMIT);
     let called = called.map_err(|error| error.to_string())?;
     if called.status.success() {
         return Ok(());

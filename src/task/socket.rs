@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::Error;
 use crate::files::make_directories;
-use crate::host::{Errno, Fd, Host, close_all};
+use crate::host::{Bug, Errno, Fd, Host, close_all};
 
 /// Where the sockets of all shims are, unless the daemon has another place for them.
 const SOCKET_DIR: &str = "/run/containerd/s";
@@ -90,6 +90,9 @@ pub(super) fn listen<H: Host>(host: &mut H, path: &Path) -> Result<Listener, Err
     }
     if is_served(host, path)? {
         return Ok(Listener::Theirs);
+    }
+    if host.planted(Bug::BindInUse) {
+        return Err(Error::system("bind", path.display(), Errno::EADDRINUSE));
     }
     match host.unlink(path) {
         Ok(()) | Err(Errno::ENOENT) => bind(host, path).map(Listener::Ours),

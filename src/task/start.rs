@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::Error;
 use crate::files::{read_file, write_atomically};
 use crate::host::{
-    Command, Errno, Fd, Host, Lead, OpenFlags, Pid, Signal, SpawnError, WaitFor, close_all,
+    Bug, Command, Errno, Fd, Host, Lead, OpenFlags, Pid, Signal, SpawnError, WaitFor, close_all,
     variable, write_all,
 };
 use crate::oci::{SPEC_MAX, Spec};
@@ -159,14 +159,15 @@ fn launch<H: Host>(
         host.share_core().map_err(|errno| Error::system("prctl", "PR_SCHED_CORE", errno))?;
     }
     let null = open_null(host)?;
-    let server = Command { fds: vec![null, null, null, listener], ..server };
+    let stdout = if host.planted(Bug::InheritedOutput) { Fd(1) } else { null };
+    let server = Command { fds: vec![null, stdout, null, listener], ..server };
     let spawned = host.spawn(&server).map_err(|SpawnError { step, errno }| {
         Error::system(&format!("{step:?}").to_lowercase(), server.program.display(), errno)
     });
     close_all(host, [null]);
     let pid = spawned?;
     let placed = place(host, pid, &bootstrap.options.shim_cgroup);
-    if placed.is_err() {
+    if placed.is_err() && !host.planted(Bug::ServerLeft) {
         let _ = host.kill(pid, Signal::KILL);
         while host.wait(WaitFor::Pid(pid), true) == Err(Errno::EINTR) {}
     }

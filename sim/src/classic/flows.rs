@@ -79,7 +79,7 @@ fn scripted(name: &'static str, dialect: Dialect, script: &Value, expected: Expe
     let init = Process { id: "init".to_owned(), ..Process::default() };
     Flow {
         name,
-        config: Config { short_one_in: 4, timers_race: false, ..Config::default() },
+        config: Config { short_one_in: 4, timers_race: false, steps: 200_000, ..Config::default() },
         actor: Actor::Daemon(Plan { dialect, env: Vec::new(), processes: vec![init] }),
         files: vec![("bundle/fake-runc.json".to_owned(), script.to_string().into_bytes())],
         faults: Vec::new(),
@@ -101,8 +101,10 @@ impl Flow {
 
     /// So many times in a row the status cannot be written.
     fn disk_full_for(mut self, times: u64) -> Flow {
-        let full = Fault::fail(Errno::ENOSPC).of(Call::Write).on("exitStatus.new");
-        self.faults.extend((0..times).map(|time| full.clone().after(time)));
+        for name in ["exitStatus.new", "exitStatus"] {
+            let full = Fault::fail(Errno::ENOSPC).of(Call::Write).on(name);
+            self.faults.extend((0..times).map(|time| full.clone().after(time)));
+        }
         self
     }
 
@@ -230,7 +232,7 @@ pub fn flows() -> Vec<Flow> {
         )
         .disk_full_for(60),
         guest("disk-full", Dialect::Run, &["print", "x", "exit", "6"], Expected::ended(6, "x"))
-            .fault(Fault::fail(Errno::ENOSPC).of(Call::Write).on("exitStatus.new")),
+            .disk_full_for(1),
         guest(
             "disk-stays-full",
             Dialect::Run,
@@ -242,6 +244,32 @@ pub fn flows() -> Vec<Flow> {
         )
         .fault(Fault::fail(Errno::ENOSPC).of(Call::Write).on("exitStatus.new").for_ever()),
         user(),
+        // What was read in the code of containerd 0.2.9.
+        guest(
+            "control-breaks",
+            Dialect::Run,
+            &["print", "x", "sleep-ms", "1000", "exit", "6"],
+            Expected::ended(6, "x"),
+        )
+        .init(|init| init.control = "0 0 0\n".to_owned())
+        .fault(
+            Fault::fail(Errno::EIO).of(Call::Read).by("containerd-shim").on("control").for_ever(),
+        ),
+        scripted(
+            "no-console",
+            Dialect::Run,
+            &json!({ "container": { "argv": argv(&["exit", "0"]) },
+                "on": { "run": { "console": "skipped" } } }),
+            Expected::failed("the runtime has ended without sending the console"),
+        )
+        .init(|init| init.terminal = true),
+        scripted(
+            "kill-hangs",
+            Dialect::Run,
+            &json!({ "container": { "argv": argv(&["exit", "6"]) },
+                "on": { "kill": { "before": { "hang": true } } } }),
+            Expected { log: "took too long to kill", ..Expected::ended(6, "") },
+        ),
     ]
 }
 

@@ -5,7 +5,8 @@ use containerd_shim_protos::events::task as events;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::protobuf::well_known_types::timestamp::Timestamp;
 use containerd_shim_protos::protobuf::{Message, MessageField};
-use containerd_shim_protos::shim::oci::Options;
+use containerd_shim_protos::shim::oci::{CheckpointOptions, Options};
+use containerd_shim_protos::types::mount::Mount;
 use serde_json::json;
 use wavetank::host::Host;
 use wavetank::manager::events::ReceivedEvent;
@@ -79,6 +80,15 @@ pub(super) fn send<H: Host>(
             let request = api::UpdateTaskRequest { id, resources, ..Default::default() };
             client.send(host, "Update", &request)
         }
+        Ask::Checkpoint(_) => {
+            let options = CheckpointOptions { exit: true, ..CheckpointOptions::default() };
+            let value = options.write_to_bytes().unwrap_or_default();
+            let type_url = "containerd.runc.v1.CheckpointOptions".to_owned();
+            let options = MessageField::some(Any { type_url, value, ..Any::default() });
+            let path = format!("{WORK}/checkpoint");
+            let request = api::CheckpointTaskRequest { id, path, options, ..Default::default() };
+            client.send(host, "Checkpoint", &request)
+        }
         Ask::Shutdown(_) => {
             client.send(host, "Shutdown", &api::ShutdownRequest { id, ..Default::default() })
         }
@@ -109,13 +119,23 @@ pub(super) fn options() -> Any {
 }
 
 fn create(processes: &[Process], name: Name) -> api::CreateTaskRequest {
-    let terminal = process(processes, name).is_some_and(|process| process.terminal);
+    let process = process(processes, name);
+    let terminal = process.is_some_and(|process| process.terminal);
+    let logger = process.map_or("", |process| process.logger);
+    let mounts = process.map_or(&[][..], |process| &process.mounts);
+    let mount = |target: &&str| Mount {
+        type_: "tmpfs".to_owned(),
+        source: "none".to_owned(),
+        target: (*target).to_owned(),
+        ..Mount::default()
+    };
     api::CreateTaskRequest {
         id: name.to_owned(),
         bundle: format!("{WORK}/bundles/{name}"),
+        rootfs: mounts.iter().map(mount).collect(),
         terminal,
         stdin: stream(name, "stdin"),
-        stdout: stream(name, "stdout"),
+        stdout: if logger.is_empty() { stream(name, "stdout") } else { logger.to_owned() },
         stderr: if terminal { String::new() } else { stream(name, "stderr") },
         options: MessageField::some(options()),
         ..Default::default()

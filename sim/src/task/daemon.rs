@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 use std::time::Duration;
 
-use wavetank::host::{Fd, Host, OpenFlags, PollFd, Ready, Signal, close_all};
+use wavetank::host::{Fd, Host, OpenFlags, Pid, PollFd, Ready, Signal, close_all};
 use wavetank::manager::events::EventReceiver;
 use wavetank::manager::tasks::{TASK_V2, TASK_V3, TaskClient};
 use wavetank::ttrpc::Status;
@@ -51,6 +51,7 @@ struct Daemon<'f> {
     marks: BTreeSet<&'static str>,
     ended: BTreeSet<Name>,
     census: Option<Vec<String>>,
+    recollection: Option<Vec<usize>>,
     /// How often something that a planned fault spoilt was tried again.
     repeated: u32,
     told: Told,
@@ -82,6 +83,7 @@ pub(super) fn play(host: &mut SimHost<'_>, flow: &Flow) -> Told {
         marks: BTreeSet::new(),
         ended: BTreeSet::new(),
         census: None,
+        recollection: None,
         repeated: 0,
         told: Told::default(),
     };
@@ -109,6 +111,12 @@ impl Daemon<'_> {
                 Ok(streams) => drop(self.streams.insert(process.name, streams)),
                 Err(errno) => self.told.wrong.push(format!("mkfifo: {errno}")),
             }
+        }
+        self.open_logs(host);
+    }
+
+    fn open_logs(&mut self, host: &mut SimHost<'_>) {
+        for process in &self.flow.plan.processes {
             if exec_of(process.name).is_empty() {
                 let log = Path::new(WORK).join("bundles").join(process.name).join("log");
                 let flags = OpenFlags::READ | OpenFlags::WRITE | OpenFlags::NONBLOCK;
@@ -210,19 +218,20 @@ impl Daemon<'_> {
                     receiver.refuse(refuse.then(|| Status::unavailable("not now")));
                 }
             }
-            Step::RunOutOfMemory(kills) => {
-                let file = Path::new(CGROUP_DIR).join("memory.events");
-                if let Ok(fd) = host.open(&file, OpenFlags::WRITE, 0) {
-                    let _ = host.write(fd, memory_events(kills).as_bytes());
-                    close_all(host, [fd]);
+            Step::RunOutOfMemory(name) => {
+                self.told.memory_kills += 1;
+                let kills = self.told.memory_kills;
+                tell_of_memory(host, &memory_events(kills, kills));
+                if let Some(pid) = self.told.pids.get(name) {
+                    let _ = host.kill(Pid(pid.cast_signed()), Signal::KILL);
                 }
             }
+            Step::NearlyRunOutOfMemory => tell_of_memory(host, &memory_events(1, 0)),
             Step::Census => self.take_census(host),
-            Step::KillShim => {
-                for pid in shims(host) {
-                    let _ = host.kill(pid, Signal::KILL);
-                }
-            }
+            Step::Recollection => self.compare_recollection(host),
+            Step::KillShim => signal_shims(host, Signal::KILL),
+            Step::TerminateShim => signal_shims(host, Signal::TERM),
+            Step::SeeShimOff => self.see_shims_off(host),
         }
     }
 
@@ -234,10 +243,12 @@ impl Daemon<'_> {
             receiver.close(host);
         }
         self.streams.values_mut().for_each(|streams| streams.close(host));
+        close_all(host, std::mem::take(&mut self.logs));
     }
 
     fn come_back(&mut self, host: &mut SimHost<'_>) {
         self.listen(host);
+        self.open_logs(host);
         for (name, streams) in &mut self.streams {
             streams.open(host, process(self.flow, name).is_some_and(|it| it.terminal));
         }
@@ -306,6 +317,20 @@ impl Daemon<'_> {
 
     fn note_exit(&mut self, name: &str, source: &'static str, exit: Exit) {
         self.told.exits.entry(name.to_owned()).or_default().push((source, exit));
+    }
+}
+
+fn tell_of_memory(host: &mut SimHost<'_>, events: &str) {
+    let file = Path::new(CGROUP_DIR).join("memory.events");
+    if let Ok(fd) = host.open(&file, OpenFlags::WRITE, 0) {
+        let _ = host.write(fd, events.as_bytes());
+        close_all(host, [fd]);
+    }
+}
+
+fn signal_shims(host: &mut SimHost<'_>, signal: Signal) {
+    for pid in shims(host) {
+        let _ = host.kill(pid, signal);
     }
 }
 

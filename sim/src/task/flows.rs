@@ -10,6 +10,10 @@ use crate::{Config, Fault};
 mod execs;
 mod faults;
 mod lives;
+mod loggers;
+mod memory;
+mod rootfs;
+mod servers;
 mod streams;
 mod trouble;
 
@@ -65,7 +69,7 @@ fn process(name: Name, words: &[&'static str], ends: &[u32], stdout: &str) -> Pr
 fn flow_of(name: &'static str, processes: Vec<Process>, threads: Vec<Vec<Step>>) -> Flow {
     Flow {
         name,
-        config: Config { short_one_in: 4, timers_race: false, ..Config::default() },
+        config: Config { short_one_in: 4, timers_race: false, steps: 200_000, ..Config::default() },
         plan: Plan { processes, threads, ..Plan::default() },
         script: json!({}),
         faults: Vec::new(),
@@ -145,5 +149,16 @@ impl Flow {
 /// Every flow.
 #[must_use]
 pub fn flows() -> Vec<Flow> {
-    [lives::flows(), execs::flows(), streams::flows(), trouble::flows(), faults::flows()].concat()
+    [
+        lives::flows(),
+        execs::flows(),
+        streams::flows(),
+        loggers::flows(),
+        memory::flows(),
+        rootfs::flows(),
+        servers::flows(),
+        trouble::flows(),
+        faults::flows(),
+    ]
+    .concat()
 }

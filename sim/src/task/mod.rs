@@ -19,7 +19,7 @@ use serde_json::json;
 pub use flows::{Flow, flow, flows};
 pub use plan::{Answer, Ask, Event, Exit, Name, Plan, Process, Step, Told, Until};
 
-use crate::guests::guest;
+use crate::guests::{guest, logger};
 use crate::run::{Failure, Run};
 use crate::{Choose, Config, SimHost, World};
 use plan::container_of;
@@ -63,15 +63,19 @@ fn furnish(world: &mut World, flow: &Flow, told: &Rc<RefCell<Told>>) {
         .add_dir(SOCKETS)
         .add_dir(Path::new(WORK).join("io"))
         .add_file("/sys/fs/cgroup/cgroup.controllers", "memory pids\n")
-        .add_file(Path::new(CGROUP_DIR).join("memory.events"), memory_events(0))
+        .add_file(Path::new(CGROUP_DIR).join("memory.events"), memory_events(0, 0))
         .add_program(format!("/bin/{SHIM}"), |host, argv| wavetank::task::main(host, argv))
-        .add_program("/bin/guest", |host, argv| guest(host, argv));
+        .add_program("/bin/guest", |host, argv| guest(host, argv))
+        .add_program("/bin/logger", |host, argv| logger(host, argv));
     for process in flow.plan.processes.iter().filter(|it| container_of(it.name) == it.name) {
         let bundle = Path::new(WORK).join("bundles").join(process.name);
         world
             .add_file(bundle.join("config.json"), config(&flow.plan, process))
             .add_file(bundle.join("fake-runc.json"), script(&flow.script))
             .add_fifo(bundle.join("log"));
+        for place in process.mounts.iter().filter(|place| !place.is_empty()) {
+            world.add_dir(bundle.join("rootfs").join(place));
+        }
     }
     let private_pids = flow.plan.private_pids;
     world.add_program("/bin/runc", move |host, argv| {
@@ -115,9 +119,10 @@ fn choose_pid_space(host: &mut SimHost<'_>, argv: &[OsString]) {
     }
 }
 
-/// What the kernel says of a cgroup that was out of memory so many times.
-fn memory_events(kills: u32) -> String {
-    format!("low 0\nhigh 0\nmax 0\noom {kills}\noom_kill {kills}\noom_group_kill 0\n")
+/// What the kernel says of a cgroup that was out of memory so many times, and in which it killed so
+/// many.
+fn memory_events(used_up: u32, kills: u32) -> String {
+    format!("low 0\nhigh 0\nmax 0\noom {used_up}\noom_kill {kills}\noom_group_kill 0\n")
 }
 
 fn config(plan: &Plan, init: &Process) -> String {

@@ -24,7 +24,7 @@ struct Run<'r> {
     before: &'r [PathBuf],
 }
 
-const ORACLES: [Oracle; 10] = [
+const ORACLES: [Oracle; 12] = [
     Oracle {
         name: "answers",
         promise: "every call is answered, in one of the ways that the flow allows",
@@ -44,6 +44,17 @@ const ORACLES: [Oracle; 10] = [
         name: "order",
         promise: "of a process is told, in this order: added or created, started, ended, deleted",
         objection: order,
+    },
+    Oracle {
+        name: "deletions",
+        promise: "every container's deletion that was answered well is told",
+        objection: deletions,
+    },
+    Oracle {
+        name: "memory",
+        promise: "of a container is told that it was killed for want of memory only if it was, and \
+                  before its end",
+        objection: memory,
     },
     Oracle {
         name: "init last",
@@ -174,7 +185,10 @@ fn order(run: &Run<'_>) -> Option<String> {
             .filter_map(|event| topics.iter().position(|topic| *topic == event.topic))
             .collect();
         let told = || places.iter().map(|place| topics[*place]).collect::<Vec<_>>();
-        if !places.is_sorted() || places.windows(2).any(|pair| pair[0] == pair[1]) {
+        // The name of an exec that was deleted may be given to another.
+        let is_sorted = |one: &[usize]| one.windows(2).all(|pair| pair[0] < pair[1]);
+        let is_another = |_: &usize, next: &usize| !exec_of(name).is_empty() && *next == 0;
+        if !places.chunk_by(|one, next| !is_another(one, next)).all(is_sorted) {
             return Some(format!("{name}: {:?}", told()));
         }
         let was_started = run.told.started.iter().any(|started| started == name);
@@ -186,6 +200,26 @@ fn order(run: &Run<'_>) -> Option<String> {
         let pid = run.told.pids.get(name).copied().unwrap_or(0);
         let other = pids.map(|event| event.pid).find(|told| *told != pid)?;
         Some(format!("{name}: pid {other} in an event, and {pid} in an answer"))
+    })
+}
+
+fn deletions(run: &Run<'_>) -> Option<String> {
+    let containers = run.told.deleted.iter().filter(|name| exec_of(name).is_empty());
+    let mut untold = containers.filter(|name| run.count(name, "/tasks/delete") == 0);
+    let name = untold.next().filter(|_| !run.flow.shim_is_killed)?;
+    Some(format!("{name} was deleted, and nobody was told"))
+}
+
+fn memory(run: &Run<'_>) -> Option<String> {
+    run.processes().find_map(|process| {
+        let events = run.events(process.name);
+        let place = |topic| events.iter().position(|event| event.topic == topic);
+        let killed = events.iter().filter(|event| event.topic == "/tasks/oom").count();
+        if killed > run.told.memory_kills as usize {
+            return Some(format!("{}: {killed} of {} kills", process.name, run.told.memory_kills));
+        }
+        let (killed, ended) = (place("/tasks/oom")?, place("/tasks/exit")?);
+        (killed > ended).then(|| format!("{}: after its end", process.name))
     })
 }
 

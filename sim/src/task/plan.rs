@@ -63,6 +63,11 @@ pub struct Process {
     pub reads_from: Option<&'static str>,
     /// The client goes after so many bytes of output, and comes back.
     pub leaves_after: Option<usize>,
+    /// A URI that says who takes its output, in the place of the fifo's path.
+    pub logger: &'static str,
+    /// What is mounted for its root file system: at these places inside of it, the top being
+    /// empty.
+    pub mounts: Vec<&'static str>,
 }
 
 /// One step of a thread.
@@ -88,14 +93,23 @@ pub enum Step {
     Return,
     /// From now on the daemon takes no event (`true`), or takes them again.
     RefuseEvents(bool),
-    /// The kernel kills for want of memory: so many have been, says the cgroup.
-    RunOutOfMemory(u32),
+    /// The kernel kills this process for want of memory, if it is there, and the cgroup says so.
+    RunOutOfMemory(Name),
+    /// Memory was used up, says the cgroup, and nobody was killed for it.
+    NearlyRunOutOfMemory,
     /// What the shim has open must be what it had open at the first census.
     Census,
+    /// What the shim remembers must be as much as the first time, as it tells whoever sends it
+    /// `SIGUSR1`.
+    Recollection,
     /// Runs the shim's `delete`, as daemons do after every container.
     CleanUp(Name),
     /// Kills the server itself, as the kernel may.
     KillShim,
+    /// The machine is going down: the server gets `SIGTERM`.
+    TerminateShim,
+    /// Waits until no server runs any more.
+    SeeShimOff,
 }
 
 /// What a thread waits for.
@@ -135,12 +149,40 @@ pub enum Ask {
     Connect(Name),
     Stats(Name),
     Update(Name),
+    /// Written down, so that nothing of it goes on.
+    Checkpoint(Name),
     Shutdown(Name),
     /// A method of this name, with these bytes for a message.
     Odd(Name, &'static str, &'static [u8]),
 }
 
 impl Ask {
+    /// Whether it is answered at once, whatever a runtime is doing.
+    #[must_use]
+    pub(super) fn is_quick(&self) -> bool {
+        match *self {
+            Ask::Kill(name, _) => !exec_of(name).is_empty(),
+            Ask::Create(_)
+            | Ask::Start(_)
+            | Ask::Wait(_)
+            | Ask::KillAll(..)
+            | Ask::Delete(_)
+            | Ask::Pause(_)
+            | Ask::Resume(_)
+            | Ask::Update(_)
+            | Ask::Checkpoint(_)
+            | Ask::Odd(..) => false,
+            Ask::Exec(_)
+            | Ask::State(_)
+            | Ask::CloseIo(_)
+            | Ask::Resize(..)
+            | Ask::Pids(_)
+            | Ask::Connect(_)
+            | Ask::Stats(_)
+            | Ask::Shutdown(_) => true,
+        }
+    }
+
     /// Which process it is about.
     #[must_use]
     pub fn name(&self) -> Name {
@@ -161,6 +203,7 @@ impl Ask {
             | Ask::Connect(name)
             | Ask::Stats(name)
             | Ask::Update(name)
+            | Ask::Checkpoint(name)
             | Ask::Shutdown(name)
             | Ask::Odd(name, ..) => name,
         }
@@ -234,6 +277,10 @@ pub struct Told {
     pub outputs: BTreeMap<String, [Vec<u8>; 2]>,
     /// Whether all output came to its end.
     pub unended: Vec<String>,
+    /// The containers whose `Delete` was answered well.
+    pub deleted: Vec<String>,
+    /// How many were killed for want of memory.
+    pub memory_kills: u32,
     /// What must not be, found at once.
     pub wrong: Vec<String>,
     /// The shims' logs.

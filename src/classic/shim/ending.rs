@@ -7,7 +7,7 @@ use super::{Order, Role, Shim, Step};
 use crate::Error;
 use crate::classic::log::Level;
 use crate::files::write_atomically;
-use crate::host::{ExitStatus, Host, close_all};
+use crate::host::{Bug, ExitStatus, Host, OpenFlags, close_all};
 use crate::oci::Dialect;
 use crate::process::{Change, Stage};
 
@@ -23,6 +23,9 @@ const DELETE_RETRY: Duration = Duration::from_millis(50);
 impl Shim {
     pub(super) fn process_ended<H: Host>(&mut self, host: &mut H, status: ExitStatus) {
         self.change(host, Change::Exited);
+        if host.planted(Bug::ExitFifoFirst) {
+            close_all(host, [self.exit]);
+        }
         self.status = Some(status);
         let now = host.now();
         self.write_status(host, now);
@@ -149,6 +152,9 @@ impl Shim {
     pub(super) fn write_status<H: Host>(&mut self, host: &mut H, now: Duration) {
         let Some(status) = self.status else { return };
         let text = status.number().to_string();
+        if host.planted(Bug::StatusInPlace) {
+            return self.write_status_in_place(host, text.as_bytes());
+        }
         match write_atomically(host, Path::new("exitStatus"), text.as_bytes()) {
             Ok(()) => self.status_settled = true,
             Err(error) if self.status_deadline.is_some_and(|deadline| deadline <= now) => {
@@ -159,6 +165,16 @@ impl Shim {
             // As long as there is something else to do, there is time for the disk to get room.
             Err(_) => self.status_retry = Some(now + STATUS_RETRY),
         }
+    }
+
+    /// [`Bug::StatusInPlace`].
+    fn write_status_in_place<H: Host>(&mut self, host: &mut H, text: &[u8]) {
+        let flags = OpenFlags::WRITE | OpenFlags::CREATE;
+        if let Ok(fd) = host.open(Path::new("exitStatus"), flags, 0o666) {
+            let _ = host.write(fd, text);
+            close_all(host, [fd]);
+        }
+        self.status_settled = true;
     }
 
     /// Closes everything, the exit fifo last.

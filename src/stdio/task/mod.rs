@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::logger::Logger;
 use super::{ConsoleSocket, Input, Owner, Pty, Relay};
 use crate::Error;
-use crate::host::{Command, Errno, Fd, Host, PollFd, Ready, WindowSize, close_all};
+use crate::host::{Bug, Command, Errno, Fd, Host, PollFd, Ready, WindowSize, close_all};
 use outlet::Outlet;
 
 /// What a v2 client wants of a process's streams.
@@ -246,7 +246,7 @@ impl TaskStdio {
 
     /// Does as the client wishes, now or when the terminal comes; without one it is no wish.
     pub fn resize<H: Host>(&mut self, host: &mut H, size: WindowSize) {
-        self.size = Some(size);
+        self.size = Some(size).filter(|_| !host.planted(Bug::EarlyResizeLost));
         if let Some(pty) = &self.pty {
             // A terminal that is going away takes no size, and needs none.
             let _ = pty.resize(host, size);
@@ -291,6 +291,7 @@ impl TaskStdio {
     fn close_dead_pty<H: Host>(&mut self, host: &mut H) {
         if self.deadline.is_some()
             && !self.stdout.is_carried()
+            && !host.planted(Bug::MasterLeft)
             && let Some(pty) = self.pty.take()
         {
             pty.close(host);
@@ -321,7 +322,7 @@ impl TaskStdio {
         if let Some(socket) = console_socket {
             socket.close(host);
         }
-        if let Some(pty) = pty {
+        if let Some(pty) = pty.filter(|_| !host.planted(Bug::MasterLeft)) {
             pty.close(host);
         }
         outputs.into_iter().filter(|(_, lost)| *lost > 0).collect()

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
-use crate::host::{Fd, Host, OpenFlags, PollFd, Ready, close_all, read_range};
+use crate::host::{Bug, Fd, Host, OpenFlags, PollFd, Ready, close_all, read_range};
 
 use super::figures::{Table, read_tree};
 use super::join::write;
@@ -71,7 +71,11 @@ impl OomWatch {
         let source = match cgroup {
             Cgroup::V2 { path } => {
                 let file = open(host, &path.join("memory.events"))?;
-                Source::Events { file, told: 0 }
+                let mut told = 0;
+                if host.planted(Bug::OomBeforeWatchUntold) {
+                    look_at_events(host, file, &mut told);
+                }
+                Source::Events { file, told }
             }
             Cgroup::V1 { directories } => {
                 let directory = directories.get("memory").ok_or_else(|| {
@@ -163,9 +167,13 @@ impl OomWatch {
 /// Reads `memory.events`, whereupon it is not ready until it has changed again. If it cannot be
 /// read it would be ready for ever, so it is no use then.
 fn look_at_events<H: Host>(host: &mut H, file: Fd, told: &mut u64) -> Seen {
-    let Ok(text) = read_range(host, file, 0, EVENTS_MAX) else { return Seen::Gone };
+    let Ok(text) = read_range(host, file, 0, EVENTS_MAX) else {
+        let spins = host.planted(Bug::OomWatchSpins);
+        return if spins { Seen::Kills { new: 0, noticed: false } } else { Seen::Gone };
+    };
     let text = String::from_utf8_lossy(&text);
-    let kills = Table::parse(&text).get("oom_kill");
+    let counter = if host.planted(Bug::OomMistaken) { "oom" } else { "oom_kill" };
+    let kills = Table::parse(&text).get(counter);
     let new = kills.saturating_sub(*told);
     *told = kills;
     Seen::Kills { new, noticed: false }

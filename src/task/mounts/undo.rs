@@ -8,7 +8,7 @@ use super::make::Made;
 use super::mountinfo::Entry;
 use super::{canonical, helper, mountinfo};
 use crate::Error;
-use crate::host::{Errno, Host, MountFlags};
+use crate::host::{Bug, Errno, Host, MountFlags};
 
 /// As containerd: 50 times, 50 ms apart.
 const TRIES: u32 = 50;
@@ -32,6 +32,9 @@ pub(crate) fn unmount_all<H: Host>(host: &mut H, rootfs: &Path) -> Result<(), Er
         Reverse((entry.target.components().count(), entry.target.clone()))
     });
     entries.dedup_by(|one, other| one.target == other.target);
+    if host.planted(Bug::TopmostFirst) {
+        entries.reverse();
+    }
     let mut last = Ok(());
     for entry in &entries {
         last = unmount_stack(host, entry);
@@ -54,7 +57,8 @@ fn unmount_stack<H: Host>(host: &mut H, entry: &Entry) -> Result<(), Error> {
 }
 
 fn unmount<H: Host>(host: &mut H, target: &Path) -> Result<(), Errno> {
-    for _ in 1..TRIES {
+    let tries = if host.planted(Bug::BusyIsFinal) { 1 } else { TRIES };
+    for _ in 1..tries {
         match host.unmount(target, false) {
             Err(Errno::EBUSY) => {
                 let _ = host.poll(&mut [], Some(BETWEEN_TRIES));

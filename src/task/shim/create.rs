@@ -13,7 +13,7 @@ use super::requests::encode;
 use super::state::{Container, JobKey, Order, Process, ProcessKey, Role, Step, Task};
 use crate::Error;
 use crate::files::read_file;
-use crate::host::{Errno, ExitStatus, Host, OpenFlags, close_all, write_all};
+use crate::host::{Bug, Errno, ExitStatus, Host, OpenFlags, close_all, write_all};
 use crate::oci::{Runc, SPEC_MAX, Spec, find_program};
 use crate::process::Life;
 use crate::stdio::{Owner, TaskStdio, Wanted};
@@ -289,6 +289,9 @@ impl Shim {
             self.log.write(host, Level::Warning, &warning);
         }
         self.end_logger(host, key);
+        if !process.exec_id.is_empty() && host.planted(Bug::ExecsRemembered) {
+            self.processes.insert(key, process.clone());
+        }
         let gone = super::answers::wait_response(process.exit);
         for waiter in process.waiters {
             self.server.answer(waiter, Ok(encode(&gone)));

@@ -11,7 +11,7 @@ use super::make::pid_file;
 use super::requests::encode;
 use super::state::{JobKey, ProcessKey, Step};
 use super::{DRAIN_TIMEOUT, Shim};
-use crate::host::{ExitStatus, Host};
+use crate::host::{Bug, ExitStatus, Host};
 use crate::oci::Failure;
 use crate::process::Life;
 use crate::task::mounts;
@@ -36,7 +36,9 @@ impl Shim {
 
     /// The runtime has removed the container, or knew nothing of it any more.
     pub(super) fn removed<H: Host>(&mut self, host: &mut H, key: JobKey, status: ExitStatus) {
-        if !status.success() && !self.complains_of(host, key, &["does not exist"]) {
+        let is_gone =
+            !host.planted(Bug::GoneIsAFailure) && self.complains_of(host, key, &["does not exist"]);
+        if !status.success() && !is_gone {
             let ended = Failure::Ended(status);
             let failure = self.runtime_failure(host, key, "failed to delete task", ended);
             return self.finish(host, key, Err(failure));
@@ -82,12 +84,19 @@ impl Shim {
     }
 
     pub(super) fn unmounted<H: Host>(&mut self, host: &mut H, key: JobKey, status: ExitStatus) {
-        if status.success() {
+        if status.success() || host.planted(Bug::UnmountedOnce) {
             self.container_mut(key, |container| container.mounted = false);
+        }
+        if status.success() {
             return self.deleted(host, key);
         }
         let reason = self.what_failed(host, key, status);
         let message = format!("failed to unmount the root file system: {reason}");
+        if host.planted(Bug::ForgottenWhileMounted)
+            && let Some(process) = self.jobs.get(&key).map(|job| job.process)
+        {
+            self.forget_container(host, process);
+        }
         self.finish(host, key, Err(Status::unknown(message)));
     }
 
@@ -117,7 +126,9 @@ impl Shim {
             if process.pid != 0 {
                 let _ = host.unlink(&file);
             }
-            if let Some(container) = self.containers.get_mut(&id) {
+            if let Some(container) = self.containers.get_mut(&id)
+                && !host.planted(Bug::NameStaysTaken)
+            {
                 container.execs.remove(&exec_id);
             }
             self.forget_process(host, process_key);

@@ -13,7 +13,7 @@ use super::log::Level;
 use super::make::kernel_pid;
 use super::requests::encode;
 use super::state::{Exited, ProcessKey, Role, Task};
-use crate::host::{ExitStatus, Host, PollFd};
+use crate::host::{Bug, ExitStatus, Host, PollFd};
 use crate::process::Life;
 use crate::task::exit_record::ExitRecord;
 use crate::task::mounts::Mount;
@@ -70,6 +70,7 @@ impl Shim {
     /// is being frozen or thawed nobody knows whether it has to be thawed after that.
     fn settle_init<H: Host>(&mut self, host: &mut H, key: ProcessKey) {
         let is_changing = self.is_being(key, |task| matches!(task, Task::Pause | Task::Resume));
+        let is_changing = is_changing && !host.planted(Bug::EndWhileFreezing);
         if self.is_being_made(key) || is_changing {
             return;
         }
@@ -128,16 +129,23 @@ impl Shim {
         let (id, exec_id, pid) = (process.container.clone(), process.exec_id.clone(), process.pid);
         let is_init = exec_id.is_empty();
         if is_init {
-            self.look_for_last_oom(host, &id);
+            if !host.planted(Bug::OomAfterEnd) {
+                self.look_for_last_oom(host, &id);
+            }
             self.record_exit(host, &id, pid, exit);
         }
         let mut event = events::TaskExit::new();
         event.container_id.clone_from(&id);
-        event.id = if is_init { id } else { exec_id };
+        event.id = if is_init { id.clone() } else { exec_id };
         event.pid = pid;
         event.exit_status = exit.status;
         event.exited_at = timestamp(Some(at));
-        self.tell(host, "/tasks/exit", "containerd.events.TaskExit", &event);
+        if is_init || !host.planted(Bug::ExecEndsUntold) {
+            self.tell(host, "/tasks/exit", "containerd.events.TaskExit", &event);
+        }
+        if is_init {
+            self.look_for_last_oom(host, &id);
+        }
         let response = encode(&wait_response(Some(exit)));
         for waiter in waiters {
             self.server.answer(waiter, Ok(response.clone()));

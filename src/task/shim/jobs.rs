@@ -9,8 +9,12 @@ use super::log::Level;
 use super::state::{Container, Job, JobKey, Order, ProcessKey, Role, Step, Task};
 use crate::Error;
 
-use crate::host::{Command, ExitStatus, Fd, Host, Signal, close_all, read_from_start, write_all};
+use crate::host::{
+    Bug, Command, ExitStatus, Fd, Host, PollFd, Ready, Signal, close_all, read_from_start,
+    write_all,
+};
 use crate::oci::{Failure, failure_message, last_error_since, log_length};
+use crate::process::Life;
 use crate::supervisor::Errand;
 use crate::ttrpc::Status;
 
@@ -27,7 +31,9 @@ impl Shim {
             return self.server.answer(order.call, Err(no_container()));
         };
         match process.busy.and_then(|busy| self.jobs.get_mut(&busy)) {
-            Some(job) if job.task.is_same(&order.task) => job.calls.push(order.call),
+            Some(job) if job.task.is_same(&order.task) && !host.planted(Bug::AskedAgain) => {
+                job.calls.push(order.call);
+            }
             Some(_) => process.queue.push_back(order),
             None => self.begin(host, key, order),
         }
@@ -42,6 +48,12 @@ impl Shim {
             && let Err(refusal) = process.life.allows(act)
         {
             return self.server.answer(call, Err(refusal.into()));
+        }
+        let is_unstarted = !process.exec_id.is_empty() && process.life == Life::Created;
+        if is_unstarted && matches!(task, Task::Delete) && host.planted(Bug::UnstartedStays) {
+            return self
+                .server
+                .answer(call, Err(Status::unknown("cannot delete a created process")));
         }
         self.add_job(host, task, key, vec![call]);
     }
@@ -180,12 +192,20 @@ impl Shim {
         // What an end waits for must not be what keeps it from being told.
         let is_cleaning =
             self.jobs.get(&key).is_some_and(|job| matches!(job.task, Task::KillRest | Task::Thaw));
+        let is_cleaning = is_cleaning && !host.planted(Bug::CleaningUpForEver);
         let deadline = is_cleaning.then(|| host.now() + CLEANING_PATIENCE);
         let errand = Errand { role: Role::Worker(key), makes_process, deadline };
         self.supervisor
             .spawn(host, &command, errand)
-            .map(drop)
+            .map(|_| self.hold_the_lock(host))
             .map_err(|error| Failure::NotStarted(error.errno))
+    }
+
+    /// [`Bug::LockedByRuntime`]: nobody is served before a child has ended.
+    fn hold_the_lock<H: Host>(&self, host: &mut H) {
+        if host.planted(Bug::LockedByRuntime) {
+            let _ = host.poll(&mut [PollFd::new(self.signals, Ready::READ)], None);
+        }
     }
 
     /// Starts a child of ours for a job, which says on its output what it could not do.

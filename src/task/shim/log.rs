@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::host::{Errno, Fd, Host, OpenFlags, close_all};
+use crate::host::{Bug, Errno, Fd, Host, OpenFlags, close_all};
 use crate::oci::rfc3339_nano;
 
 /// How much a line is worth.
@@ -65,8 +65,12 @@ impl Log {
             self.reopen(host);
         }
         let Some(fd) = self.fd else { return };
+        let mut written = host.write(fd, line.as_bytes());
+        while written == Err(Errno::EPIPE) && host.planted(Bug::LogsThatItCannotLog) {
+            written = host.write(fd, line.as_bytes());
+        }
         // Nobody reads any more: a daemon that comes back opens the fifo anew.
-        if let Err(Errno::EPIPE | Errno::EBADF) = host.write(fd, line.as_bytes()) {
+        if let Err(Errno::EPIPE | Errno::EBADF) = written {
             self.close(host);
         }
     }

@@ -9,7 +9,7 @@ use super::jobs::Streams;
 use super::log::Level;
 use super::state::{JobKey, ProcessKey, Role, Step, Task};
 use crate::files::read_file;
-use crate::host::{ExitStatus, Fd, Host, Pid, Signal};
+use crate::host::{Bug, ExitStatus, Fd, Host, Pid, Signal};
 use crate::oci::{Create, ExecArgs, Failure, Restore, parse_pid};
 use crate::process::Life;
 use crate::supervisor::Errand;
@@ -32,8 +32,8 @@ impl Shim {
         self.supervisor.abandon(host, Role::Logger(process));
         let errand = Errand { role: Role::Logger(process), makes_process: false, deadline: None };
         let started = self.supervisor.spawn(host, &command, errand);
-        let deadline = host.now() + PATIENCE;
-        self.step(key, Step::Logger, Some(deadline));
+        let deadline = Some(host.now() + PATIENCE).filter(|_| !host.planted(Bug::LoggerAwaited));
+        self.step(key, Step::Logger, deadline);
         match started {
             Ok(_) => {
                 if let Some(process) = self.processes.get_mut(&process) {
@@ -153,8 +153,9 @@ impl Shim {
         }
         let awaits = self.processes.get(&process_key).is_some_and(|it| it.stdio.awaits_console());
         if awaits {
-            let deadline = host.now() + PATIENCE;
-            self.step(key, Step::Console, Some(deadline));
+            let deadline =
+                Some(host.now() + PATIENCE).filter(|_| !host.planted(Bug::ConsoleAwaited));
+            self.step(key, Step::Console, deadline);
         } else {
             self.process_made(host, key);
         }

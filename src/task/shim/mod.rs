@@ -27,7 +27,7 @@ use super::arguments::Arguments;
 use super::events::Publisher;
 use super::socket::{self, Listener};
 use crate::Error;
-use crate::host::{Errno, ExitStatus, Fd, Host, PollFd, Ready, Signal, close_all, variable};
+use crate::host::{Bug, Errno, ExitStatus, Fd, Host, PollFd, Ready, Signal, close_all, variable};
 use crate::oci::parse_duration;
 use crate::stdio::open_null;
 use crate::supervisor::{Ended, Supervisor};
@@ -213,7 +213,9 @@ impl Shim {
         loop {
             match host.read_signal(self.signals) {
                 Ok(Signal::CHLD) => {}
-                Ok(Signal::TERM | Signal::INT) => self.end(host),
+                Ok(Signal::TERM | Signal::INT) if !host.planted(Bug::TermIgnored) => {
+                    self.end(host);
+                }
                 Ok(Signal::USR1) => self.write_down(host),
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(_) => break,
@@ -227,6 +229,9 @@ impl Shim {
             }
             // A container's end comes before what was done because of it.
             ended.sort_by_key(|ended| !matches!(ended.role, Role::Process(_)));
+            if host.planted(Bug::ExitsDropped) {
+                ended.truncate(1);
+            }
             for Ended { role, status, .. } in ended {
                 self.child_ended(host, role, status);
             }
@@ -272,12 +277,17 @@ impl Shim {
         if self.ends.is_none() {
             self.ends = Some(host.now() + FAREWELL);
         }
-        self.remove_socket(host);
+        if !host.planted(Bug::FoundWhileEnding) {
+            self.remove_socket(host);
+        }
     }
 
     /// While it still listens: whoever finds a file afterwards finds another shim's.
     fn remove_socket<H: Host>(&mut self, host: &mut H) {
         let socket = std::mem::take(&mut self.socket);
+        if host.planted(Bug::SocketLeft) {
+            return;
+        }
         if !socket.as_os_str().is_empty() {
             let _ = host.unlink(&socket);
         }
@@ -285,7 +295,8 @@ impl Shim {
 
     fn is_over<H: Host>(&mut self, host: &mut H) -> bool {
         let Some(ends) = self.ends else { return false };
-        (self.events.is_empty() && self.server.is_flushed()) || ends <= host.now()
+        let is_all_said = self.events.is_empty() && self.server.is_flushed();
+        is_all_said || ends <= host.now() || host.planted(Bug::EndsUnsaid)
     }
 
     fn close<H: Host>(&mut self, host: &mut H) {

@@ -1,8 +1,10 @@
 //! Short programs, connections and calls: how they are begun, and what comes of them.
 
+use std::time::Duration;
+
 use containerd_shim_protos::api;
 use containerd_shim_protos::protobuf::Message;
-use wavetank::host::PollFd;
+use wavetank::host::{Host, PollFd};
 use wavetank::manager::tasks::TaskClient;
 use wavetank::ttrpc::{Code, Status};
 
@@ -12,11 +14,16 @@ use super::super::plan::{Answer, Ask, Name, Step, container_of, done, exec_of};
 use super::{Daemon, process};
 use crate::caller::SimHost;
 
+/// What needs no runtime is answered within this time.
+const AT_ONCE: Duration = Duration::from_secs(1);
+
 /// A call that is not answered yet.
 pub(super) struct Open {
     pub(super) stream: u32,
     pub(super) ask: Ask,
     pub(super) answer: Answer,
+    /// When it was made.
+    pub(super) made: Duration,
 }
 
 impl Open {
@@ -105,7 +112,8 @@ impl Daemon<'_> {
         let client = thread.client.as_mut()?;
         match asks::send(host, client, &ask, &self.flow.plan.processes) {
             Ok(stream) => {
-                thread.open.push(Open { stream, ask, answer });
+                let made = host.now();
+                thread.open.push(Open { stream, ask, answer, made });
                 Some(stream)
             }
             Err(error) => {
@@ -199,7 +207,12 @@ impl Daemon<'_> {
         open: &Open,
         result: Result<Vec<u8>, Status>,
     ) {
-        let Open { ask, answer, .. } = open;
+        let Open { ask, answer, made, .. } = open;
+        let taken = host.now().saturating_sub(*made);
+        // Where timers race, time goes on though there is something to do.
+        if ask.is_quick() && taken > AT_ONCE && !self.flow.config.timers_race {
+            self.told.wrong.push(format!("{ask:?} was answered only after {taken:?}"));
+        }
         let is_allowed = match &result {
             Ok(_) => answer.may_be_done,
             Err(status) => answer
@@ -247,7 +260,11 @@ impl Daemon<'_> {
                     self.note_answered_exit(name, "Wait", &payload);
                 }
             }
-            (Ask::Delete(name), Ok(payload)) => self.note_answered_exit(name, "Delete", &payload),
+            (Ask::Delete(name), Ok(payload)) => {
+                self.note_answered_exit(name, "Delete", &payload);
+                self.told.deleted.push((*name).to_owned());
+                self.look_for_mounts(host, name);
+            }
             (Ask::State(name), Ok(payload)) => self.note_answered_exit(name, "State", &payload),
             _ => {}
         }

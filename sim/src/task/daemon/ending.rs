@@ -4,10 +4,10 @@ use std::path::Path;
 
 use containerd_shim_protos::api;
 use containerd_shim_protos::protobuf::Message;
-use wavetank::host::{Errno, Host, Pid, close_all};
+use wavetank::host::{Errno, Host, Pid, Signal, close_all};
 
 use super::super::asks;
-use super::super::plan::Told;
+use super::super::plan::{Name, Told};
 use super::{Daemon, LONGEST_STAY, LOOK_AGAIN, SHIM, SOCKETS, exec_of, socket_dir};
 use crate::caller::SimHost;
 
@@ -16,6 +16,17 @@ pub(super) fn shims(host: &SimHost<'_>) -> Vec<Pid> {
     let kernel = host.kernel.borrow();
     let is_shim = |process: &&crate::process::Process| *process.name == *SHIM;
     kernel.processes.iter().filter(|(_, it)| is_shim(it)).map(|(pid, _)| Pid(pid)).collect()
+}
+
+/// How many containers, processes, jobs, children and calls a line of the shim's log tells of.
+fn recollection(line: &str) -> Option<Vec<usize>> {
+    let quoted = line.split_once(" msg=")?.1.rsplit_once(" runtime=")?.0;
+    let text: String = serde_json::from_str(quoted).ok()?;
+    let state: serde_json::Value = serde_json::from_str(&text).ok()?;
+    ["/containers", "/processes", "/jobs", "/supervisor/children", "/server/calls"]
+        .into_iter()
+        .map(|place| Some(state.pointer(place)?.as_object()?.len()))
+        .collect()
 }
 
 impl Daemon<'_> {
@@ -75,7 +86,11 @@ impl Daemon<'_> {
         for pid in &shims {
             let descriptors = kernel.view(pid.0).descriptors.into_iter();
             let names = descriptors.map(|(_, name)| name.to_string_lossy().into_owned());
-            found.extend(names.filter(|name| !name.starts_with("socket:")));
+            let mut names: Vec<_> = names.filter(|name| !name.starts_with("socket:")).collect();
+            // Its log is open or not, as somebody reads it or nobody does.
+            let log = names.iter().position(|name| name.ends_with("/log"));
+            log.map(|at| names.remove(at));
+            found.extend(names);
             let children = kernel.processes.iter().filter(|(_, it)| it.parent == pid.0);
             found.extend(children.map(|(child, it)| format!("child {child} {}", it.name)));
         }
@@ -87,6 +102,26 @@ impl Daemon<'_> {
                 self.told.wrong.push(format!("the shim has open {found:?}, before {before:?}"));
             }
             Some(_) => {}
+        }
+    }
+
+    /// How much the shims remember, as they write it down when asked.
+    pub(super) fn compare_recollection(&mut self, host: &mut SimHost<'_>) {
+        let begin = self.told.log.len();
+        super::signal_shims(host, Signal::USR1);
+        for _ in 0..5 {
+            self.turn(host, Some(LOOK_AGAIN));
+        }
+        let said = self.told.log.split_off(begin);
+        let found = said.lines().next().and_then(recollection);
+        match (&self.recollection, found) {
+            (_, None) => self.told.wrong.push(format!("what is remembered is {said:?}")),
+            (None, found) => self.recollection = found,
+            (Some(before), Some(found)) if *before != found => {
+                let wrong = format!("the shim remembers {found:?} things, before {before:?}");
+                self.told.wrong.push(wrong);
+            }
+            _ => {}
         }
     }
 
@@ -134,6 +169,16 @@ impl Daemon<'_> {
         self.told
     }
 
+    /// Of a container that was deleted nothing is mounted any more.
+    pub(super) fn look_for_mounts(&mut self, host: &SimHost<'_>, name: Name) {
+        let bundle = Path::new(super::WORK).join("bundles").join(name);
+        let list = host.kernel.borrow().mount_info();
+        let place = bundle.to_string_lossy();
+        if let Some(mount) = list.lines().find(|line| line.contains(&*place)) {
+            self.told.wrong.push(format!("{name} was deleted, and is mounted still: {mount}"));
+        }
+    }
+
     fn look_for_sockets(&mut self, host: &mut SimHost<'_>) {
         for directory in [Path::new(SOCKETS), &socket_dir()] {
             match host.list(directory) {
@@ -148,7 +193,7 @@ impl Daemon<'_> {
 
     /// In the bundles nothing is to be left that was only of use meanwhile.
     fn look_for_files(&mut self, host: &mut SimHost<'_>) {
-        const LASTING: [&str; 9] = [
+        const LASTING: [&str; 11] = [
             "config.json",
             "fake-runc.json",
             "log",
@@ -158,6 +203,8 @@ impl Daemon<'_> {
             "runtime",
             "exit.json",
             "log.json",
+            "rootfs",
+            "work",
         ];
         for process in &self.flow.plan.processes {
             if !exec_of(process.name).is_empty() {

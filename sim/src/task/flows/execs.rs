@@ -18,6 +18,8 @@ pub(super) fn flows() -> Vec<Flow> {
         init_dies("task/exec-and-init-private").private(),
         init_dies("task/exec-and-init-slow").script(&slowly),
         unstarted(),
+        name_again(),
+        churn(),
     ]
 }
 
@@ -187,5 +189,51 @@ fn unstarted() -> Flow {
         vec![steps(&[&birth("c1"), &announced, &burial("c1")])],
     );
     flow.plan.processes[1].is_never_opened = true;
+    flow
+}
+
+/// The name of an exec that was never started and is deleted is free again.
+fn name_again() -> Flow {
+    let announced =
+        [Step::Ask(Ask::Exec("c1/e1"), done()), Step::Ask(Ask::Delete("c1/e1"), done())];
+    let kill = [Step::Ask(Ask::Kill("c1", 9), done())];
+    flow_of(
+        "task/exec-name-again",
+        vec![
+            process("c1", &["sleep-ms", "1000000"], &[137], ""),
+            process("c1/e1", &["print", "second", "exit", "9"], &[9], "second"),
+        ],
+        vec![steps(&[&birth("c1"), &announced, &life("c1/e1"), &kill, &burial("c1")])],
+    )
+}
+
+/// Execs come and go, and nothing of them stays: no descriptor, no child, no memory of them.
+fn churn() -> Flow {
+    const NAMES: [Name; 4] = ["c1/e1", "c1/e2", "c1/e3", "c1/e4"];
+    let look = [Step::Census, Step::Recollection];
+    let mut middle = steps(&[&look]);
+    for name in NAMES {
+        middle.extend(life(name));
+        middle.extend(look.clone());
+    }
+    middle.push(Step::Ask(Ask::Kill("c1", 9), done()));
+    let mut birth = birth("c1");
+    birth.retain(|step| !matches!(step, Step::Census));
+    let mut burial = burial("c1");
+    burial.retain(|step| !matches!(step, Step::Census));
+    let mut processes = vec![process("c1", &["sleep-ms", "1000000"], &[137], "")];
+    processes.extend(NAMES.map(|name| process(name, &["winsize", "exit", "1"], &[1], "91x37")));
+    let mut flow = flow_of("task/exec-churn", processes, vec![steps(&[&birth, &middle, &burial])]);
+    // A short write would spoil what the shim tells of itself.
+    flow.config.short_one_in = 0;
+    for name in NAMES {
+        flow = flow.change(name, |it| it.terminal = true);
+        let resize = Step::Ask(Ask::Resize(name, super::streams::SIZE), done());
+        let thread = &mut flow.plan.threads[0];
+        let at = thread
+            .iter()
+            .position(|step| matches!(step, Step::Ask(Ask::Start(started), _) if *started == name));
+        thread.insert(at.unwrap_or(0), resize);
+    }
     flow
 }

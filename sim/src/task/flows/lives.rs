@@ -72,10 +72,12 @@ pub(super) fn flows() -> Vec<Flow> {
         kill_and_delete(),
         pause(),
         exit_while_paused(),
-        pause_and_exit(),
+        pause_and_exit("task/pause-and-exit"),
+        pause_and_exit("task/pause-and-exit-slow").script(&json!({
+            "pause": { "after": { "delay_ms": 20 } },
+        })),
         pod(),
         pod_that_goes(),
-        out_of_memory(),
         slowly(),
         pids_again(),
     ]
@@ -258,7 +260,7 @@ fn exit_while_paused() -> Flow {
 }
 
 /// Pausing and resuming, while the process may end at any moment.
-fn pause_and_exit() -> Flow {
+fn pause_and_exit(name: &'static str) -> Flow {
     let stopped = "a stopped container";
     let pause = || {
         done()
@@ -274,7 +276,7 @@ fn pause_and_exit() -> Flow {
             .or(Code::NotFound, "container not created")
     };
     flow_of(
-        "task/pause-and-exit",
+        name,
         vec![process("c1", &["sleep-ms", "15", "exit", "4"], &[4], "")],
         vec![
             steps(&[
@@ -324,18 +326,4 @@ fn pod() -> Flow {
     );
     flow.plan.group = "pod";
     flow
-}
-
-fn out_of_memory() -> Flow {
-    let killed = [
-        Step::RunOutOfMemory(1),
-        Step::Ask(Ask::Kill("c1", 9), done()),
-        Step::Until(Until::Told("/tasks/exit", "c1")),
-        Step::Until(Until::Told("/tasks/oom", "c1")),
-    ];
-    flow_of(
-        "task/out-of-memory",
-        vec![process("c1", &["sleep-ms", "1000000"], &[137], "")],
-        vec![steps(&[&birth("c1"), &killed, &burial("c1")])],
-    )
 }

@@ -172,7 +172,7 @@ fn reader_returns() -> Flow {
     })
 }
 
-const SIZE: WindowSize = WindowSize { columns: 91, rows: 37 };
+pub(super) const SIZE: WindowSize = WindowSize { columns: 91, rows: 37 };
 
 fn terminal() -> Flow {
     flow_of(

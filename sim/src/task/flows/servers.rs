@@ -1,0 +1,195 @@
+//! The server itself: how it comes, how it goes, and what must not keep it from either.
+
+use serde_json::json;
+use wavetank::host::{Errno, Signal};
+use wavetank::ttrpc::Code;
+
+use super::super::SHIM;
+use super::super::plan::{Ask, Step, Until, done, refused};
+use super::{Flow, birth, burial, flow_of, process, steps};
+use crate::{Call, Fault};
+
+pub(super) fn flows() -> Vec<Flow> {
+    vec![
+        unplaced(),
+        terminated(),
+        killed_while_frozen(),
+        log_unread(),
+        slow_runtime(),
+        runtime_hangs(),
+        no_console(),
+        checkpoint(),
+        lingering(),
+    ]
+}
+
+/// `start` fails when the server runs already, and must not leave it.
+fn unplaced() -> Flow {
+    let no_descriptor = Fault::fail(Errno::EMFILE).of(Call::Open).by(SHIM).on("oom_score_adj");
+    let mut flow = flow_of(
+        "task/start-fails-late",
+        vec![process("c1", &["exit", "1"], &[1], "")],
+        vec![steps(&[&birth("c1"), &burial("c1")])],
+    )
+    .fault(no_descriptor.after(1))
+    .complaining();
+    flow.repeats = true;
+    flow
+}
+
+/// The machine goes down, and nobody waits for anybody.
+fn terminated() -> Flow {
+    let down = [
+        Step::Until(Until::Output("c1", 1)),
+        Step::TerminateShim,
+        Step::SeeShimOff,
+        Step::CleanUp("c1"),
+    ];
+    let mut flow = flow_of(
+        "task/terminated",
+        vec![process("c1", &["print", "x", "sleep-ms", "1000000"], &[137], "x")],
+        vec![steps(&[&birth("c1"), &down])],
+    );
+    flow.shim_is_killed = true;
+    flow
+}
+
+/// What is frozen cannot die of itself.
+fn killed_while_frozen() -> Flow {
+    let killed = [
+        Step::Until(Until::Output("c1", 1)),
+        Step::Ask(Ask::Pause("c1"), done()),
+        Step::KillShim,
+        Step::CleanUp("c1"),
+        // The socket that was left is replaced.
+        Step::Launch("c1"),
+        Step::Ask(Ask::Delete("c1"), refused(Code::NotFound, "container not created")),
+        Step::Ask(Ask::Shutdown("c1"), done()),
+    ];
+    let mut flow = flow_of(
+        "task/shim-is-killed-while-paused",
+        vec![process("c1", &["print", "x", "sleep-ms", "1000000"], &[137], "x")],
+        vec![steps(&[&birth("c1"), &killed])],
+    );
+    flow.shim_is_killed = true;
+    flow
+}
+
+/// Nobody reads the shim's log when it has something to say: that the daemon cannot be reached.
+fn log_unread() -> Flow {
+    let gone = [
+        Step::Until(Until::Output("c1", 1)),
+        Step::Die,
+        Step::Until(Until::Passed(800)),
+        Step::Return,
+        Step::Until(Until::Told("/tasks/exit", "c1")),
+    ];
+    let mut burial = burial("c1");
+    burial.remove(1);
+    let mut flow = flow_of(
+        "task/log-unread",
+        vec![process("c1", &["print", "x", "sleep-ms", "300", "exit", "4"], &[4], "x")],
+        vec![steps(&[&birth("c1"), &gone, &burial])],
+    )
+    .complaining()
+    .within(15);
+    flow.may_repeat_events = true;
+    (flow.plan.processes[0].may_be_cut, flow.plan.processes[0].is_never_opened) = (true, true);
+    flow
+}
+
+/// What needs no runtime does not wait for one.
+fn slow_runtime() -> Flow {
+    let meanwhile = vec![
+        Step::Until(Until::Told("/tasks/create", "c1")),
+        Step::Until(Until::Passed(100)),
+        Step::Ask(Ask::State("c1"), done()),
+        Step::Ask(Ask::Connect("c1"), done()),
+        Step::Ask(Ask::Pids("c1"), done()),
+        Step::Mark("asked"),
+    ];
+    flow_of(
+        "task/runtime-takes-long",
+        vec![process("c1", &["exit", "5"], &[5], "")],
+        vec![
+            steps(&[&birth("c1"), &[Step::Until(Until::Marked("asked"))], &burial("c1")]),
+            meanwhile,
+        ],
+    )
+    .script(&json!({ "start": { "before": { "delay_ms": 9000 } } }))
+    .within(12)
+}
+
+/// A runtime that is to kill what an init has left never ends; the end is told all the same.
+fn runtime_hangs() -> Flow {
+    flow_of(
+        "task/runtime-hangs",
+        vec![process("c1", &["exit", "5"], &[5], "")],
+        vec![steps(&[&birth("c1"), &burial("c1")])],
+    )
+    .script(&json!({ "kill": { "before": { "hang": true } } }))
+    .complaining()
+    .within(15)
+}
+
+/// A runtime that succeeds and has sent no terminal.
+fn no_console() -> Flow {
+    let text = "the runtime has sent no console";
+    let tried = vec![
+        Step::Launch("c1"),
+        Step::Ask(Ask::Connect("c1"), done()),
+        Step::Census,
+        Step::Ask(Ask::Create("c1"), refused(Code::Unknown, text)),
+        Step::Census,
+        Step::CleanUp("c1"),
+        Step::Ask(Ask::Shutdown("c1"), done()),
+    ];
+    flow_of("task/no-console", vec![process("c1", &["exit", "1"], &[], "")], vec![tried])
+        .change("c1", |it| it.terminal = true)
+        .script(&json!({ "create": { "console": "skipped" } }))
+        .within(40)
+}
+
+/// What was checkpointed and does not go on is not known to the runtime any more.
+fn checkpoint() -> Flow {
+    let checkpoint =
+        [Step::Until(Until::Output("c1", 1)), Step::Ask(Ask::Checkpoint("c1"), done())];
+    let killed = 128 + Signal::KILL.0.unsigned_abs();
+    flow_of(
+        "task/checkpoint",
+        vec![process("c1", &["print", "x", "sleep-ms", "1000000"], &[killed], "x")],
+        vec![steps(&[&birth("c1"), &checkpoint, &burial("c1")])],
+    )
+    // Killing the rest of what the runtime does not know fails, which is told.
+    .complaining()
+}
+
+/// A shim that ends lingers for what it has still to tell, and a container that comes meanwhile
+/// gets another shim.
+fn lingering() -> Flow {
+    let over = [
+        Step::Until(Until::Ended("c1")),
+        Step::Until(Until::Eof("c1")),
+        Step::RefuseEvents(true),
+        Step::Ask(Ask::Delete("c1"), done()),
+        Step::Ask(Ask::Shutdown("c1"), done()),
+        Step::HangUp,
+        Step::Launch("c2"),
+        Step::Ask(Ask::Create("c2"), done()),
+        Step::Ask(Ask::Start("c2"), done()),
+        Step::Until(Until::Passed(500)),
+        Step::RefuseEvents(false),
+        Step::CleanUp("c1"),
+    ];
+    let mut flow = flow_of(
+        "task/lingering-shim",
+        vec![process("c1", &["exit", "1"], &[1], ""), process("c2", &["exit", "2"], &[2], "")],
+        vec![steps(&[&birth("c1"), &over, &burial("c2")])],
+    )
+    .complaining()
+    .within(10);
+    flow.plan.group = "pod";
+    // What another shim has open is not to be compared.
+    flow.plan.threads[0].retain(|step| !matches!(step, Step::Census));
+    flow
+}
