@@ -247,7 +247,15 @@ impl Shim {
     fn read_control<H: Host>(&mut self, host: &mut H) {
         let Some(fifo) = self.control_fifo else { return };
         let mut buffer = [0; 4096];
-        match host.read(fifo, &mut buffer) {
+        let read = host.read(fifo, &mut buffer);
+        if let Ok(count) = read
+            && host.planted(Bug::MalformedLineStays)
+            && has_malformed_line(&buffer[..count])
+        {
+            let _ = host.write(fifo, &buffer[..count]);
+            return;
+        }
+        match read {
             Ok(count) if count > 0 => {
                 for message in self.control.feed(&buffer[..count]) {
                     match message {
@@ -378,6 +386,12 @@ impl Shim {
         }
         Ok(())
     }
+}
+
+/// For [`Bug::MalformedLineStays`].
+fn has_malformed_line(bytes: &[u8]) -> bool {
+    let lines = bytes.iter().filter(|byte| **byte == b'\n').count();
+    lines > Control::default().feed(bytes).len()
 }
 
 #[cfg(test)]

@@ -63,6 +63,8 @@ bugs! {
     AskedAgain "asked-again",
     /// `start` leaves a server running that it could not put where it belongs.
     ServerLeft "server-left",
+    /// A container whose creation nobody waits for any more is forgotten when it is there.
+    CreateForgotten "create-forgotten",
     /// `Shutdown` ends a shim that has other containers.
     ShutDownWithOthers "shut-down-with-others",
     /// Only the newer of both names of the Task service is served.
@@ -95,6 +97,8 @@ bugs! {
     GoneIsAFailure "gone-is-a-failure",
     /// Nobody is served while a runtime is at work.
     LockedByRuntime "locked-by-runtime",
+    /// `Kill` waits until whatever else is being done to a process is done.
+    KillWaitsItsTurn "kill-waits-its-turn",
     /// A shim that ends leaves answers and events unsent.
     EndsUnsaid "ends-unsaid",
     /// That a line could not be logged is logged.
@@ -113,6 +117,8 @@ bugs! {
     OomMistaken "oom-mistaken",
     /// A cgroup that cannot be read any more is watched on.
     OomWatchSpins "oom-watch-spins",
+    /// An end is told only when there was a kill for want of memory to be told before.
+    EndAwaitsOom "end-awaits-oom",
     /// The process that a pid file names is taken for a child, whoever it is.
     StrangerTrusted "stranger-trusted",
     /// A window's size that comes before the terminal is forgotten.
@@ -125,6 +131,8 @@ bugs! {
     NameStaysTaken "name-stays-taken",
     /// A control fifo that cannot be read is asked again and again.
     ControlSpins "control-spins",
+    /// What is no message stays in the control fifo.
+    MalformedLineStays "malformed-line-stays",
     /// The exit status is written once and in its place, whatever comes of it.
     StatusInPlace "status-in-place",
     /// A console that the runtime has not sent is waited for.

@@ -14,6 +14,14 @@ pub(super) const EXHIBITS: &[Exhibit] = &[
         why_not: "",
     },
     Exhibit {
+        class: 41,
+        title: "a line that is no message is read for ever",
+        references: "containerd v0.2.9, containerd-shim/main.go",
+        flows: &["early-close"],
+        bug: Some(Bug::MalformedLineStays),
+        why_not: "",
+    },
+    Exhibit {
         class: 42,
         title: "an exit status that cannot be written is an empty file",
         references: "containerd v0.2.9, containerd-shim/process.go",

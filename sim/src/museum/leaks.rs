@@ -54,6 +54,14 @@ pub(super) const EXHIBITS: &[Exhibit] = &[
         why_not: "",
     },
     Exhibit {
+        class: 23,
+        title: "a daemon dies, or gives up, while a container is being created, and nobody owns it",
+        references: "d82fa4319, #6860, #768, kata-containers/runtime#2992",
+        flows: &["task/daemon-dies-in-create", "task/retry-later"],
+        bug: Some(Bug::CreateForgotten),
+        why_not: "",
+    },
+    Exhibit {
         class: 24,
         title: "a shim ends when the first of its containers is gone",
         references: "#11916, #12344, #10888, moby#39432",
@@ -92,6 +100,14 @@ pub(super) const EXHIBITS: &[Exhibit] = &[
         flows: &["task/lingering-shim"],
         bug: Some(Bug::FoundWhileEnding),
         why_not: "",
+    },
+    Exhibit {
+        class: 25,
+        title: "a server reads the file with its address before that is written",
+        references: "#5173",
+        flows: &[],
+        bug: None,
+        why_not: "the server gets its listening socket as a descriptor, and reads no address",
     },
     Exhibit {
         class: 26,

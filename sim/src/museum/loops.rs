@@ -14,6 +14,14 @@ pub(super) const EXHIBITS: &[Exhibit] = &[
         why_not: "",
     },
     Exhibit {
+        class: 32,
+        title: "a kill waits for a runtime that does something else",
+        references: "rust-extensions 7259c1c, #2438",
+        flows: &["task/killed-while-starting"],
+        bug: Some(Bug::KillWaitsItsTurn),
+        why_not: "",
+    },
+    Exhibit {
         class: 33,
         title: "a shim ends in the middle of what it says",
         references: "1dcd765fa",
@@ -67,6 +75,14 @@ pub(super) const EXHIBITS: &[Exhibit] = &[
         references: "#12405",
         flows: &["task/out-of-memory-at-once"],
         bug: Some(Bug::OomBeforeWatchUntold),
+        why_not: "",
+    },
+    Exhibit {
+        class: 37,
+        title: "an end waits for news of memory that never come",
+        references: "conmon-rs 93bdfe10, #13814",
+        flows: &["task/hello"],
+        bug: Some(Bug::EndAwaitsOom),
         why_not: "",
     },
     Exhibit {

@@ -157,22 +157,23 @@ pub enum Ask {
 }
 
 impl Ask {
-    /// Whether it is answered at once, whatever a runtime is doing.
+    /// Whether it is answered at once, whatever a runtime is doing for others.
     #[must_use]
     pub(super) fn is_quick(&self) -> bool {
         match *self {
-            Ask::Kill(name, _) => !exec_of(name).is_empty(),
             Ask::Create(_)
             | Ask::Start(_)
             | Ask::Wait(_)
-            | Ask::KillAll(..)
             | Ask::Delete(_)
             | Ask::Pause(_)
             | Ask::Resume(_)
             | Ask::Update(_)
             | Ask::Checkpoint(_)
             | Ask::Odd(..) => false,
-            Ask::Exec(_)
+            // The runtime may have to do it, but that is the only thing to wait for.
+            Ask::Kill(..)
+            | Ask::KillAll(..)
+            | Ask::Exec(_)
             | Ask::State(_)
             | Ask::CloseIo(_)
             | Ask::Resize(..)

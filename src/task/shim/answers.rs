@@ -10,7 +10,7 @@ use super::calls::CallId;
 use super::failure::{already_finished, no_container, no_process};
 use super::make::kernel_pid;
 use super::requests::{Answer, encode};
-use super::state::{Container, Exited, Process, ProcessKey, Task};
+use super::state::{Container, Exited, Order, Process, ProcessKey, Task};
 use crate::host::{Bug, Errno, Host, Signal, WindowSize};
 use crate::process::{Act, Life};
 use crate::stdio::TaskStdio;
@@ -242,6 +242,10 @@ impl Shim {
         let (signal, all) = (request.signal, request.all);
         if process.exec_id.is_empty() {
             process.life.allows(Act::Kill)?;
+            if host.planted(Bug::KillWaitsItsTurn) {
+                self.order(host, key, Order { task: Task::Kill { signal, all }, call });
+                return Ok(None);
+            }
             if !self.may_signal_init(host, process, signal, all) {
                 self.add_job(host, Task::Kill { signal, all }, key, vec![call]);
                 return Ok(None);

@@ -178,7 +178,7 @@ impl Shim {
     pub(super) fn created<H: Host>(&mut self, host: &mut H, key: JobKey) {
         let Some((job, container)) = self.container_of(key) else { return };
         let Some(init) = self.processes.get(&job.process) else { return };
-        let (id, pid) = (init.container.clone(), init.pid);
+        let (id, pid, process) = (init.container.clone(), init.pid, job.process);
         let known = container.cgroup.is_some();
         if pid != 0 && !known {
             self.find_cgroup(host, &id, pid);
@@ -186,10 +186,20 @@ impl Shim {
         let Some(Task::Create(mounts)) = self.jobs.get(&key).map(|job| job.task.clone()) else {
             return;
         };
+        if host.planted(Bug::CreateForgotten) && !self.is_wanted(key) {
+            self.forget_container(host, process);
+            return self.finish(host, key, Err(no_container()));
+        }
         self.tell_created(host, &id, &mounts);
         let mut response = api::CreateTaskResponse::new();
         response.pid = pid;
         self.finish(host, key, Ok(encode(&response)));
+    }
+
+    /// Whether somebody still waits for what a job does.
+    fn is_wanted(&self, key: JobKey) -> bool {
+        let mut calls = self.jobs.get(&key).into_iter().flat_map(|job| &job.calls);
+        calls.any(|call| self.server.is_waited_for(*call))
     }
 
     /// Finds where a container is counted, and watches its memory. It can be done without.

@@ -87,6 +87,9 @@ impl Shim {
         if let Some(task) = cleaning {
             return self.clean(host, key, task);
         }
+        if container.oom.is_some() && host.planted(Bug::EndAwaitsOom) {
+            return;
+        }
         let lives = |exec: &ProcessKey| {
             let exec = self.processes.get(exec);
             exec.is_some_and(|exec| exec.pid != 0 && exec.exit.is_none())

@@ -35,6 +35,10 @@ pub(super) fn flows() -> Vec<Flow> {
             .complaining()
             .fault(Fault::fail(Errno::EMFILE).of(Call::Accept).by(SHIM)),
         chance("task/any-fault"),
+        chance("task/any-fault-rootfs").change("c1", |it| it.mounts = vec!["", "a"]),
+        chance("task/any-fault-logger")
+            .change("c1", |it| it.logger = "binary-v2:///bin/logger?ready=-&copy=/w/io/c1"),
+        chance("task/any-fault-tty").change("c1", |it| it.terminal = true),
     ]
 }
 

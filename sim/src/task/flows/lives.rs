@@ -68,7 +68,10 @@ pub(super) fn flows() -> Vec<Flow> {
             ],
         )
         .script(&json!({ "create": { "after": { "delay_ms": 30 } } })),
-        killed_before_start(),
+        killed_before_start("task/killed-before-start"),
+        killed_before_start("task/killed-while-starting")
+            .script(&json!({ "start": { "before": { "delay_ms": 9000 } } }))
+            .within(15),
         kill_and_delete(),
         pause(),
         exit_while_paused(),
@@ -162,12 +165,12 @@ fn pids_again() -> Flow {
     flow.complaining()
 }
 
-fn killed_before_start() -> Flow {
+fn killed_before_start(name: &'static str) -> Flow {
     let start = done()
         .or(Code::Unknown, "OCI runtime start failed")
         .or(Code::Unknown, "cannot start a stopped process");
     flow_of(
-        "task/killed-before-start",
+        name,
         vec![process("c1", &["sleep-ms", "1000000"], &[137], "")],
         vec![
             steps(&[

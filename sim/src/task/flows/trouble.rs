@@ -30,7 +30,9 @@ pub(super) fn flows() -> Vec<Flow> {
         ),
         start_fails(),
         exec_fails(),
-        retry(),
+        retry("task/retry"),
+        retry("task/retry-later").script(&json!({ "create": { "before": { "delay_ms": 20 } } })),
+        daemon_dies_in_create(),
         daemon_dies(),
         refused_events(),
         unknown_calls(),
@@ -94,7 +96,7 @@ fn exec_fails() -> Flow {
 }
 
 /// A client whose connection breaks during Create comes back and asks again.
-fn retry() -> Flow {
+fn retry(name: &'static str) -> Flow {
     let begun = [
         Step::Launch("c1"),
         Step::Begin(Ask::Create("c1"), done()),
@@ -111,11 +113,40 @@ fn retry() -> Flow {
         Step::Ask(Ask::Wait("c1"), done()),
     ];
     let mut flow = flow_of(
-        "task/retry",
+        name,
         vec![process("c1", &["exit", "4"], &[4], "")],
         vec![steps(&[&begun, &burial("c1")])],
     );
     flow.plan.processes[0].may_vanish = true;
+    flow
+}
+
+/// A daemon that dies while a container is being created; the next one finds it, and ends it.
+fn daemon_dies_in_create() -> Flow {
+    let gone = [
+        Step::Launch("c1"),
+        Step::Begin(Ask::Create("c1"), done()),
+        Step::Until(Until::Passed(5)),
+        Step::Die,
+        Step::Until(Until::Passed(100)),
+        Step::Return,
+        Step::Ask(Ask::State("c1"), done()),
+        Step::Ask(Ask::Kill("c1", 9), done()),
+        Step::Until(Until::Told("/tasks/exit", "c1")),
+        Step::Ask(Ask::Delete("c1"), done()),
+        Step::CleanUp("c1"),
+        Step::Ask(Ask::Shutdown("c1"), done()),
+    ];
+    let mut flow = flow_of(
+        "task/daemon-dies-in-create",
+        vec![process("c1", &["exit", "1"], &[137], "")],
+        vec![gone.to_vec()],
+    )
+    .script(&json!({ "create": { "before": { "delay_ms": 20 } } }))
+    .complaining()
+    .within(15);
+    flow.may_repeat_events = true;
+    flow.plan.processes[0].is_never_opened = true;
     flow
 }
 
