@@ -67,6 +67,7 @@ mod processes;
 mod pty;
 mod run;
 mod sched;
+pub mod show;
 mod shrink;
 mod signals;
 mod slab;

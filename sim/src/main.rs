@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use tool::show::Form;
 use tool::{Terms, Verdict};
 
 /// The wave tank: wavetank in a simulated kernel
@@ -61,6 +62,27 @@ enum Command {
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
+    /// Draws a run as a timeline: a page for a browser, or text
+    Show {
+        /// The tape
+        #[arg(required_unless_present = "flow", conflicts_with = "flow")]
+        tape: Option<PathBuf>,
+        /// Instead of a tape: a flow, run with one seed
+        #[arg(long)]
+        flow: Option<String>,
+        /// That seed
+        #[arg(long, default_value_t = 0, requires = "flow")]
+        seed: u64,
+        /// Give the shim this bug
+        #[arg(long, requires = "flow")]
+        bug: Option<String>,
+        /// Print text instead of writing a page
+        #[arg(long)]
+        text: bool,
+        /// Where the page goes; target/tapes/NAME.html if not given
+        #[arg(long, short, conflicts_with = "text")]
+        output: Option<PathBuf>,
+    },
     /// Makes a failing tape as small as it can
     Shrink {
         /// The tape
@@ -93,6 +115,11 @@ fn main() -> ExitCode {
         Command::Museum { classes, seeds } => tool::museum::museum(&terms, &classes, seeds),
         Command::Flows => tool::run::list(),
         Command::Replay { files } => tool::replay::replay(&terms, &files),
+        Command::Show { tape, flow, seed, bug, text, output } => {
+            let form = if text { Form::Text } else { Form::Page(output) };
+            tool::show::shown(tape, flow, seed, bug.as_deref())
+                .and_then(|shown| tool::show::show(&terms, &shown, form))
+        }
         Command::Shrink { tape, output } => tool::shrink::shrink(&terms, &tape, output),
     };
     match done {

@@ -3,6 +3,7 @@
 pub(crate) mod museum;
 pub(crate) mod replay;
 pub(crate) mod run;
+pub(crate) mod show;
 pub(crate) mod shrink;
 
 use std::path::{Path, PathBuf};
@@ -131,9 +132,14 @@ pub(crate) fn read_tape(path: &Path) -> Result<Tape, String> {
 
 /// Writes a tape, and makes the directory that it is to be in.
 pub(crate) fn write_tape(path: &Path, tape: &Tape) -> Result<(), String> {
+    write_file(path, &tape.to_string())
+}
+
+/// Writes a file, and makes the directory that it is to be in.
+pub(crate) fn write_file(path: &Path, text: &str) -> Result<(), String> {
     let failed = |error: std::io::Error| format!("write {}: {error}", path.display());
     if let Some(above) = path.parent() {
         std::fs::create_dir_all(above).map_err(failed)?;
     }
-    std::fs::write(path, tape.to_string()).map_err(failed)
+    std::fs::write(path, text).map_err(failed)
 }
