@@ -48,6 +48,7 @@ mod fault;
 mod file;
 mod flow;
 mod fs;
+pub mod fuzz;
 pub mod guests;
 mod host;
 mod io;

@@ -103,7 +103,7 @@ fn a_failure_stands_first_and_last_and_leads_to_who_waits() {
     "SIGKILL"
 )]
 fn planned_faults_are_marked(#[case] story: Story, #[case] what: &str) {
-    let at = story.moments.iter().position(|moment| moment.is_fault());
+    let at = story.moments.iter().position(wavetank_sim::show::Moment::is_fault);
     let Some(at) = at else { panic!("{what} did not strike") };
     let html = page(&story, "").unwrap();
     let row = html.lines().find(|line| line.contains(&format!("<li id=\"e{at}\" "))).unwrap();

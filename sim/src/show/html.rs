@@ -68,7 +68,7 @@ fn write_page(out: &mut String, story: &Story, replay: &str, json: &str) -> std:
     }
     write_end(out, story)?;
     out.push_str("</ol>\n</main>\n<aside id=\"details\" hidden></aside>\n");
-    write!(out, "<script type=\"application/json\" id=\"story\">{json}</script>\n")?;
+    writeln!(out, "<script type=\"application/json\" id=\"story\">{json}</script>")?;
     write!(out, "<script>\n{SCRIPT}</script>\n</body>\n</html>\n")
 }
 
@@ -105,9 +105,9 @@ fn write_head(out: &mut String, story: &Story, replay: &str) -> std::fmt::Result
         )?;
         write_suspects(out, story)?;
         if !failure.log.is_empty() {
-            write!(
+            writeln!(
                 out,
-                "<details open><summary>What the shims logged</summary><pre>{}</pre></details>\n",
+                "<details open><summary>What the shims logged</summary><pre>{}</pre></details>",
                 escape(&failure.log)
             )?;
         }
@@ -175,10 +175,10 @@ fn write_kinds(out: &mut String, actors: &[Actor]) -> std::fmt::Result {
         let count = actors.iter().filter(|actor| actor.kind == kind).count();
         if count > 0 {
             let name = kind.name();
-            write!(
+            writeln!(
                 out,
                 "<button class=\"k-{name}\" data-kind=\"{name}\" aria-pressed=\"true\" \
-                 title=\"Show or hide\">{name} {count}</button>\n"
+                 title=\"Show or hide\">{name} {count}</button>"
             )?;
         }
     }
@@ -191,10 +191,10 @@ fn write_map(out: &mut String, actors: &[Actor]) -> std::fmt::Result {
         "<section id=\"map\" aria-label=\"Everybody who took part\">\n<ol id=\"actors\">\n",
     );
     for (place, Actor { pid, kind, name, argv, .. }) in actors.iter().enumerate() {
-        write!(
+        writeln!(
             out,
             "<li><button class=\"k-{}\" data-actor=\"{place}\" aria-pressed=\"true\" title=\"{}\">\
-             <b>{pid}</b> {}</button></li>\n",
+             <b>{pid}</b> {}</button></li>",
             kind.name(),
             escape(&argv.join(" ")),
             escape(name)

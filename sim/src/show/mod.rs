@@ -224,11 +224,11 @@ fn cast(events: Vec<Event>, mut place: usize) -> (Vec<Actor>, Vec<Moment>) {
         moments.push(Moment { actor, since, place, event });
         place += choices;
     }
-    by_kind(actors, moments)
+    by_kind(&actors, moments)
 }
 
 /// Puts the actors in the order of their kinds.
-fn by_kind(actors: Vec<Actor>, mut moments: Vec<Moment>) -> (Vec<Actor>, Vec<Moment>) {
+fn by_kind(actors: &[Actor], mut moments: Vec<Moment>) -> (Vec<Actor>, Vec<Moment>) {
     let mut order: Vec<usize> = (0..actors.len()).collect();
     order.sort_by_key(|place| actors[*place].kind);
     let mut new_place = vec![0; actors.len()];
