@@ -9,14 +9,14 @@ use wavetank::task;
 fn main() {
     LinuxHost::close_inherited(4);
     let argv: Vec<OsString> = std::env::args_os().collect();
-    let code = match recording(
-        LinuxHost::new(),
-        "containerd-shim-wavetank-v2",
-        argv.get(1..).unwrap_or(&[]),
-    ) {
-        Ok(Some(mut recorder)) => task::main(&mut recorder, &argv),
-        Ok(None) => task::main(&mut LinuxHost::new(), &argv),
+    std::process::exit(run(&argv));
+}
+
+fn run(argv: &[OsString]) -> i32 {
+    let host = LinuxHost::of_program(run);
+    match recording(host, "containerd-shim-wavetank-v2", argv.get(1..).unwrap_or(&[])) {
+        Ok(Some(mut recorder)) => task::main(&mut recorder, argv),
+        Ok(None) => task::main(&mut LinuxHost::of_program(run), argv),
         Err(reason) => task::refuse(&mut LinuxHost::new(), &reason),
-    };
-    std::process::exit(code);
+    }
 }

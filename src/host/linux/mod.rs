@@ -32,6 +32,8 @@ use super::{
 pub struct LinuxHost {
     /// Kept between calls of `poll`, so that waiting allocates nothing.
     poll_buffer: Vec<libc::pollfd>,
+    /// What `/proc/self/exe` does.
+    own_program: Option<spawn::OwnProgram>,
 }
 
 impl LinuxHost {
@@ -39,6 +41,14 @@ impl LinuxHost {
     #[must_use]
     pub fn new() -> LinuxHost {
         LinuxHost::default()
+    }
+
+    /// The same for a program that has one thread and consists of `program`, which takes the
+    /// arguments and gives the exit code. A child that is to execute `/proc/self/exe`, with
+    /// the environment and the directory that we have, is then made by `fork(2)` alone.
+    #[must_use]
+    pub fn of_program(program: fn(&[OsString]) -> i32) -> LinuxHost {
+        LinuxHost { own_program: Some(program), ..LinuxHost::default() }
     }
 
     /// Closes every descriptor from `first` on: whoever started us may have left some open, and
@@ -243,7 +253,10 @@ impl Host for LinuxHost {
     }
 
     fn spawn(&mut self, command: &Command) -> std::result::Result<Pid, SpawnError> {
-        spawn::spawn(command)
+        match self.own_program {
+            Some(program) if spawn::is_own_program(command) => spawn::fork(command, program),
+            _ => spawn::spawn(command),
+        }
     }
 
     fn exec(&mut self, command: &Command) -> SpawnError {

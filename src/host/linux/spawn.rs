@@ -3,8 +3,10 @@
 //! The child is made with `CLONE_VM | CLONE_VFORK`: it borrows our memory, and we stand still until
 //! it has become another program or is gone. Nothing of our memory is copied, and why it failed is
 //! simply left where we read it. Between `clone` and `execve` only plain system calls are made.
+//!
+//! A child that is to run our own program once more is a copy of us instead, and executes nothing.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::ptr;
 
@@ -13,6 +15,12 @@ use nix::libc::{self, c_char, c_int, c_void};
 use super::files::c_string;
 use super::last_errno;
 use crate::host::{Command, Errno, Lead, Pid, Signal, SpawnError, SpawnStep};
+
+/// The file that is the program that runs (`proc_pid_exe(5)`).
+const OWN_PROGRAM: &str = "/proc/self/exe";
+
+/// What a program does, and its exit code.
+pub(super) type OwnProgram = fn(&[OsString]) -> i32;
 
 unsafe extern "C" {
     static environ: *const *const c_char;
@@ -126,37 +134,108 @@ impl Drop for Stack {
 pub(super) fn spawn(command: &Command) -> Result<Pid, SpawnError> {
     let mut prepared = Prepared::new(command)?;
     let stack = Stack::new().map_err(|errno| SpawnError { step: SpawnStep::Fork, errno })?;
-    let all = all_signals();
-    let mut before = signal_set(&[]);
-    // SAFETY: both sets are initialised. No handler of ours may run in the child, which shares our
-    // memory; so nothing is delivered until it has its own dispositions.
-    unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const all, &raw mut before) };
     // SAFETY: the stack is used by the child alone, downwards from its end, and outlives it as
     // our memory user, since CLONE_VFORK holds us until execve or exit. `prepared` is written by
-    // the child only while we stand still.
-    let pid = unsafe {
-        libc::clone(
+    // the child only while we stand still. No handler of ours may run in the child, which shares
+    // our memory; so nothing is delivered until it has its own dispositions.
+    let forked = undisturbed(|| unsafe {
+        forked(libc::clone(
             child,
             stack.end(),
             libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD,
             (&raw mut prepared).cast(),
-        )
-    };
-    let forked = if pid == -1 { Err(last_errno()) } else { Ok(pid) };
-    // SAFETY: the set is the one that sigprocmask filled in above.
-    unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const before, ptr::null_mut()) };
-    let pid = forked.map_err(|errno| SpawnError { step: SpawnStep::Fork, errno })?;
+        ))
+    });
+    let pid = forked?;
     // SAFETY: `prepared` is ours; volatile, because the child wrote behind the compiler's back.
     match unsafe { (&raw const prepared.failure).read_volatile() } {
-        None => Ok(Pid(pid)),
+        None => Ok(pid),
         Some(failure) => {
             // SAFETY: waits for the child that has just ended, so that it leaves no zombie.
-            while unsafe { libc::waitpid(pid, ptr::null_mut(), 0) } == -1
+            while unsafe { libc::waitpid(pid.0, ptr::null_mut(), 0) } == -1
                 && last_errno() == Errno::EINTR
             {}
             Err(failure)
         }
     }
+}
+
+/// What `clone` and `fork` gave to the parent.
+fn forked(pid: c_int) -> Result<Pid, SpawnError> {
+    if pid == -1 { Err(failed(SpawnStep::Fork)) } else { Ok(Pid(pid)) }
+}
+
+/// Does something while no signal is delivered.
+fn undisturbed<T>(work: impl FnOnce() -> T) -> T {
+    let all = all_signals();
+    let mut before = signal_set(&[]);
+    // SAFETY: both sets are initialised.
+    unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const all, &raw mut before) };
+    let result = work();
+    // SAFETY: the set is the one that sigprocmask filled in above.
+    unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const before, ptr::null_mut()) };
+    result
+}
+
+/// Whether a command can be carried out by [`fork`].
+pub(super) fn is_own_program(command: &Command) -> bool {
+    let Command { program, env, cwd, lead, .. } = command;
+    program.as_os_str() == OWN_PROGRAM && env.is_none() && cwd.is_none() && *lead == Lead::Nothing
+}
+
+/// Starts our own program, `main`, in a copy of our memory. To execute it anew would cost several
+/// times what it has to do: a new image has its pages to fetch and its libraries to set up.
+pub(super) fn fork(command: &Command, main: OwnProgram) -> Result<Pid, SpawnError> {
+    let mut prepared = Prepared::new(command)?;
+    // What can fail does so here, where it can be told.
+    let failed_early = |errno| SpawnError { step: SpawnStep::Prepare, errno };
+    // SAFETY: plain system calls on numbers.
+    unsafe { move_away(&mut prepared.fds) }.map_err(failed_early)?;
+    let child = undisturbed(|| {
+        // SAFETY: there is one thread, so the copy is whole.
+        let pid = unsafe { libc::fork() };
+        if pid == 0 {
+            be_forked(&prepared, || main(&command.argv));
+        }
+        forked(pid)
+    });
+    close_all(&prepared.fds);
+    child
+}
+
+/// What the copy does until its end; it never gets out of here, not even by a panic.
+fn be_forked(prepared: &Prepared, main: impl FnOnce() -> c_int) -> ! {
+    // SAFETY: this process is the child, and has just begun.
+    let code = match unsafe { prepare_forked(prepared) } {
+        Ok(()) => std::panic::catch_unwind(std::panic::AssertUnwindSafe(main)).unwrap_or(101),
+        Err(_) => 127,
+    };
+    // SAFETY: ends the process, and nothing that it shares with us has to be tidied up.
+    unsafe { libc::_exit(code) }
+}
+
+fn close_all(fds: &[c_int]) {
+    for fd in fds {
+        // SAFETY: the numbers are those that `move_away` made.
+        unsafe { libc::close(*fd) };
+    }
+}
+
+/// Makes a copy of us the child that was asked for.
+///
+/// # Safety
+/// Changes descriptors and signal handling of the calling process.
+unsafe fn prepare_forked(prepared: &Prepared) -> Result<(), SpawnError> {
+    let count = c_int::try_from(prepared.fds.len()).unwrap_or(c_int::MAX);
+    // SAFETY: plain system calls on numbers.
+    unsafe {
+        follow_into_death(prepared)?;
+        put_in_place(&prepared.fds)
+            .map_err(|errno| SpawnError { step: SpawnStep::Prepare, errno })?;
+        libc::syscall(libc::SYS_close_range, count, c_int::MAX, 0);
+        clean_signals();
+    }
+    Ok(())
 }
 
 pub(super) fn exec(command: &Command) -> SpawnError {
@@ -184,13 +263,8 @@ extern "C" fn child(argument: *mut c_void) -> c_int {
 unsafe fn become_program(prepared: &mut Prepared) -> SpawnError {
     // SAFETY: plain system calls on numbers and on the strings that `prepared` owns.
     unsafe {
-        if prepared.parent_death_signal != 0 {
-            if libc::prctl(libc::PR_SET_PDEATHSIG, prepared.parent_death_signal) == -1 {
-                return failed(SpawnStep::Prepare);
-            }
-            if libc::getppid() != prepared.parent {
-                return SpawnError { step: SpawnStep::Prepare, errno: Errno::ESRCH };
-            }
+        if let Err(failure) = follow_into_death(prepared) {
+            return failure;
         }
         if let Err(errno) = place_descriptors(&mut prepared.fds) {
             return SpawnError { step: SpawnStep::Prepare, errno };
@@ -219,6 +293,26 @@ unsafe fn become_program(prepared: &mut Prepared) -> SpawnError {
     }
 }
 
+/// Asks for the signal that comes when the parent dies.
+///
+/// # Safety
+/// Changes the calling process, which must be the child.
+unsafe fn follow_into_death(prepared: &Prepared) -> Result<(), SpawnError> {
+    if prepared.parent_death_signal == 0 {
+        return Ok(());
+    }
+    // SAFETY: plain system calls on numbers.
+    unsafe {
+        if libc::prctl(libc::PR_SET_PDEATHSIG, prepared.parent_death_signal) == -1 {
+            return Err(failed(SpawnStep::Prepare));
+        }
+        if libc::getppid() != prepared.parent {
+            return Err(SpawnError { step: SpawnStep::Prepare, errno: Errno::ESRCH });
+        }
+    }
+    Ok(())
+}
+
 fn failed(step: SpawnStep) -> SpawnError {
     SpawnError { step, errno: last_errno() }
 }
@@ -231,19 +325,46 @@ unsafe fn place_descriptors(fds: &mut [c_int]) -> Result<(), Errno> {
     let count = c_int::try_from(fds.len()).unwrap_or(c_int::MAX);
     // SAFETY: plain system calls on numbers.
     unsafe {
-        for fd in &mut *fds {
-            *fd = libc::fcntl(*fd, libc::F_DUPFD_CLOEXEC, count);
-            if *fd == -1 {
-                return Err(last_errno());
-            }
-        }
-        for (number, fd) in (0..).zip(&*fds) {
-            if libc::dup2(*fd, number) == -1 {
-                return Err(last_errno());
-            }
-        }
+        move_away(fds)?;
+        put_in_place(fds)?;
         // Before Linux 5.11 there is no such call; then only what is close-on-exec is closed.
         libc::syscall(libc::SYS_close_range, count, c_int::MAX, libc::CLOSE_RANGE_CLOEXEC);
+    }
+    Ok(())
+}
+
+/// Gives every descriptor a further number, out of the way of 0, 1, 2, …
+///
+/// # Safety
+/// Changes the descriptor table of the calling process.
+unsafe fn move_away(fds: &mut [c_int]) -> Result<(), Errno> {
+    let count = c_int::try_from(fds.len()).unwrap_or(c_int::MAX);
+    for at in 0..fds.len() {
+        // SAFETY: plain system calls on numbers.
+        unsafe {
+            fds[at] = match libc::fcntl(fds[at], libc::F_DUPFD_CLOEXEC, count) {
+                -1 => {
+                    let errno = last_errno();
+                    close_all(&fds[..at]);
+                    return Err(errno);
+                }
+                number => number,
+            };
+        }
+    }
+    Ok(())
+}
+
+/// Puts descriptors that are out of the way at 0, 1, 2, …
+///
+/// # Safety
+/// Changes the descriptor table of the calling process.
+unsafe fn put_in_place(fds: &[c_int]) -> Result<(), Errno> {
+    for (number, fd) in (0..).zip(fds) {
+        // SAFETY: a plain system call on numbers.
+        if unsafe { libc::dup2(*fd, number) } == -1 {
+            return Err(last_errno());
+        }
     }
     Ok(())
 }
