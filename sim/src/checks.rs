@@ -92,6 +92,12 @@ pub fn leftovers(world: &World, expected: &[PathBuf]) -> Vec<Leftover> {
 }
 
 impl World {
+    /// The first ended process that the program of this name has left as it was for long.
+    pub(crate) fn zombie_of(&self, program: &str) -> Option<String> {
+        let late = self.late_reaps().into_iter().find(|late| late.parent == program)?;
+        Some(format!("{} had ended, and was reaped only {:?} later", late.pid, late.after))
+    }
+
     /// What is left beyond these files: nothing, if everybody cleaned up.
     #[must_use]
     pub fn leaks(&self, expected: &[PathBuf]) -> Vec<Leftover> {

@@ -3,11 +3,13 @@
 //! As in Linux an end has two steps: first everything is closed, then the parent is told. Between
 //! them others may run, so a reader can see the end of a pipe before its writer can be reaped.
 
+use std::time::Duration;
+
 use wavetank::host::{Errno, Exit, ExitStatus, Pid, Result, Signal, WaitFor};
 
 use crate::caller::event;
 use crate::event::What;
-use crate::kernel::{INIT, Kernel};
+use crate::kernel::{INIT, Kernel, LateReap};
 use crate::process::Stage;
 use crate::signals::pid_number;
 
@@ -52,8 +54,10 @@ impl Kernel {
 
     /// Second step: the children get a new parent, and the parent is told.
     pub(crate) fn end(&mut self, pid: i32, status: ExitStatus) {
+        let clock = self.clock;
         let process = self.process(pid);
         process.stage = Stage::Zombie(status);
+        process.ended = clock;
         let children = std::mem::take(&mut process.children);
         let parent = process.parent;
         if !children.is_empty() {
@@ -87,8 +91,11 @@ impl Kernel {
     }
 
     fn adopt(&mut self, heir: i32, child: i32) {
+        let clock = self.clock;
         let process = self.process(child);
         process.parent = heir;
+        // The new parent is not to blame for the old one.
+        process.ended = clock;
         let (stage, death_signal) = (process.stage, process.death_signal);
         self.process(heir).children.push(child);
         if let Some(signal) = death_signal {
@@ -112,6 +119,11 @@ impl Kernel {
         let by = self.processes.get(pid).map_or(INIT, |process| process.parent);
         self.note(pid, || What::Reaped { by: Pid(by) });
         let Some(process) = self.processes.remove(pid) else { return };
+        let after = Duration::from_nanos(self.clock - process.ended);
+        if after > LateReap::LATE && by != INIT {
+            let parent = self.processes[by].name.to_string();
+            self.late_reaps.push(LateReap { pid: Pid(pid), parent, after });
+        }
         self.process(process.parent).children.retain(|child| *child != pid);
     }
 

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::rc::Rc;
+use std::time::Duration;
 
 use wavetank::host::{ExitStatus, Pid};
 
@@ -64,6 +65,24 @@ pub(crate) struct Kernel {
     pub(crate) steps: u64,
     /// How every process ended that has ended, in that order.
     pub(crate) exits: Vec<(Pid, ExitStatus)>,
+    /// Ended processes that waited long for being asked about.
+    pub(crate) late_reaps: Vec<LateReap>,
+}
+
+/// A process that had ended, and that its parent left as it was for more than [`LateReap::LATE`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LateReap {
+    /// Which.
+    pub pid: Pid,
+    /// The parent's program.
+    pub parent: String,
+    /// How long it was so.
+    pub after: Duration,
+}
+
+impl LateReap {
+    /// What is no more than this is not late.
+    pub const LATE: Duration = Duration::from_secs(1);
 }
 
 impl Kernel {
@@ -109,6 +128,7 @@ impl Kernel {
             current: INIT,
             steps: 0,
             exits: Vec::new(),
+            late_reaps: Vec::new(),
         };
         kernel.inodes[root].parent = Some(root);
         kernel.link(root, "dev".into(), dev);

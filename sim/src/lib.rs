@@ -87,7 +87,7 @@ pub use config::Config;
 pub use event::{Choice, Event, What};
 pub use fault::{Fault, FaultKind};
 pub use flow::{Case, Flow};
-pub use kernel::Program;
+pub use kernel::{LateReap, Program};
 pub use pct::Pct;
 pub use run::{Failure, Run};
 pub use sched::{Outcome, Waiting};

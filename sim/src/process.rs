@@ -27,6 +27,8 @@ pub(crate) struct Process {
     pub(crate) parent: i32,
     /// When it was started, in nanoseconds since the machine was.
     pub(crate) started: u64,
+    /// When it ended, or got another parent, likewise.
+    pub(crate) ended: u64,
     /// In the order in which they became its children.
     pub(crate) children: Vec<i32>,
     pub(crate) group: i32,
@@ -98,6 +100,7 @@ impl Process {
         Process {
             parent: 0,
             started: 0,
+            ended: 0,
             children: Vec::new(),
             group: INIT,
             session: INIT,
@@ -171,6 +174,7 @@ impl Kernel {
         let child = Process {
             parent: me,
             started: self.clock,
+            ended: 0,
             children: Vec::new(),
             group: if leads { pid } else { parent.group },
             session: if leads_session { pid } else { parent.session },

@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::event::{Event, What};
 use crate::fault::Fault;
 use crate::fs::{Inode, LastLink, Node, Regular, Walker};
-use crate::kernel::{INIT, Kernel};
+use crate::kernel::{INIT, Kernel, LateReap};
 use crate::pipe::PipeBuffer;
 use crate::process::Stage;
 use crate::sched::{Outcome, Scheduler};
@@ -287,6 +287,12 @@ impl World {
     #[must_use]
     pub fn exits(&self) -> Vec<(Pid, ExitStatus)> {
         self.kernel.borrow().exits.clone()
+    }
+
+    /// Ended processes that waited long for being asked about.
+    #[must_use]
+    pub fn late_reaps(&self) -> Vec<LateReap> {
+        self.kernel.borrow().late_reaps.clone()
     }
 
     /// How the process that last had this pid ended.

@@ -89,10 +89,14 @@ bugs! {
     OrphansLeft "orphans-left",
     /// Reaping goes on until there are no children any more.
     ReapsUntilNoneIsLeft "reaps-until-none-is-left",
+    /// Nobody is reaped as long as output is waited for.
+    OrphansWaitForOutput "orphans-wait-for-output",
     /// `delete` has the runtime remove what has ended, and nothing that lives.
     CleansUpOnlyTheDead "cleans-up-only-the-dead",
     /// An end is told while the runtime is still freezing what has ended.
     EndWhileFreezing "end-while-freezing",
+    /// What ends while it is paused counts as paused.
+    StaysPaused "stays-paused",
     /// That the runtime knows nothing of a container any more keeps it from being deleted.
     GoneIsAFailure "gone-is-a-failure",
     /// Nobody is served while a runtime is at work.
@@ -107,6 +111,8 @@ bugs! {
     ExecEndsUntold "exec-ends-untold",
     /// Of several ends at the same time only one is taken note of.
     ExitsDropped "exits-dropped",
+    /// A shim that ends takes no note of ends.
+    EndingIsDeaf "ending-is-deaf",
     /// `SIGTERM` is of no effect.
     TermIgnored "term-ignored",
     /// A kill for want of memory is told after the end that came of it.
@@ -129,6 +135,8 @@ bugs! {
     UnstartedStays "unstarted-stays",
     /// The name of an exec that was deleted stays taken.
     NameStaysTaken "name-stays-taken",
+    /// An exec whose start nobody waits for any more is forgotten when it runs.
+    StartForgotten "start-forgotten",
     /// A control fifo that cannot be read is asked again and again.
     ControlSpins "control-spins",
     /// What is no message stays in the control fifo.

@@ -244,6 +244,13 @@ pub fn flows() -> Vec<Flow> {
         )
         .fault(Fault::fail(Errno::ENOSPC).of(Call::Write).on("exitStatus.new").for_ever()),
         user(),
+        // One orphan ends while another still has the output open.
+        guest(
+            "orphans",
+            Dialect::Start,
+            &["print", "x", "fork-hold-stdout-ms", "50", "fork-hold-stdout-ms", "3000"],
+            Expected::ended(0, "x"),
+        ),
         // What was read in the code of containerd 0.2.9.
         guest(
             "control-breaks",

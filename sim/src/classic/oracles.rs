@@ -77,7 +77,14 @@ pub(super) fn verdict(
             log: told.shim_log.clone(),
         })
     });
-    differing.or_else(|| {
+    let zombie = world.zombie_of("containerd-shim").filter(|_| !flow.config.timers_race);
+    let zombie = zombie.map(|objection| Failure {
+        oracle: "zombies",
+        promise: "a shim reaps whoever ends, within a second",
+        objection,
+        log: log(),
+    });
+    differing.or(zombie).or_else(|| {
         let left = world.leaks(&lasting()).first()?.to_string();
         Some(Failure {
             oracle: "nothing left",

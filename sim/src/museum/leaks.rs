@@ -166,6 +166,14 @@ pub(super) const EXHIBITS: &[Exhibit] = &[
         why_not: "",
     },
     Exhibit {
+        class: 28,
+        title: "nobody is reaped while output is waited for",
+        references: "moby#34683",
+        flows: &["orphans"],
+        bug: Some(Bug::OrphansWaitForOutput),
+        why_not: "",
+    },
+    Exhibit {
         class: 29,
         title: "the shim is dead, its container lives, running or frozen",
         references: "#311, #313, #1319, #1111, #1222, moby#43491, #6452, #10727",
@@ -176,9 +184,17 @@ pub(super) const EXHIBITS: &[Exhibit] = &[
     Exhibit {
         class: 30,
         title: "a container ends while it is being paused",
-        references: "#2773, #1527",
+        references: "#1527",
         flows: &["task/pause-and-exit", "task/pause-and-exit-slow"],
         bug: Some(Bug::EndWhileFreezing),
+        why_not: "",
+    },
+    Exhibit {
+        class: 30,
+        title: "a container ended while it was paused, and stays paused",
+        references: "#2773",
+        flows: &["task/killed-while-paused"],
+        bug: Some(Bug::StaysPaused),
         why_not: "",
     },
     Exhibit {

@@ -54,6 +54,14 @@ pub(super) const EXHIBITS: &[Exhibit] = &[
         why_not: "",
     },
     Exhibit {
+        class: 35,
+        title: "after SIGTERM no end is taken note of",
+        references: "rust-extensions#59, rust-extensions#60",
+        flows: &["task/ends-while-terminated"],
+        bug: Some(Bug::EndingIsDeaf),
+        why_not: "",
+    },
+    Exhibit {
         class: 36,
         title: "a shim does not mind that the machine goes down",
         references: "#5502, moby#41831, bottlerocket#652, #386",
@@ -144,9 +152,17 @@ pub(super) const EXHIBITS: &[Exhibit] = &[
     Exhibit {
         class: 40,
         title: "an exec's name stays reserved",
-        references: "1a8df3f23, moby#48965",
+        references: "1a8df3f23",
         flows: &["task/exec-name-again"],
         bug: Some(Bug::NameStaysTaken),
+        why_not: "",
+    },
+    Exhibit {
+        class: 40,
+        title: "an exec is started, its client has gone, and nobody knows it",
+        references: "moby#48965",
+        flows: &["task/exec-abandoned"],
+        bug: Some(Bug::StartForgotten),
         why_not: "",
     },
 ];

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use super::flows::Flow;
-use super::lasting;
 use super::plan::{Event, Process, Told, container_of, exec_of};
+use super::{SHIM, lasting};
 use crate::run::{Failure, SETTLES};
 use crate::{Outcome, World};
 
@@ -24,7 +24,7 @@ struct Run<'r> {
     before: &'r [PathBuf],
 }
 
-const ORACLES: [Oracle; 12] = [
+const ORACLES: [Oracle; 13] = [
     Oracle {
         name: "answers",
         promise: "every call is answered, in one of the ways that the flow allows",
@@ -83,6 +83,11 @@ const ORACLES: [Oracle; 12] = [
         name: "nothing left",
         promise: "no process, zombie, descriptor, mount, fifo, socket or file is left",
         objection: |run| run.world.leaks(&lasting(run.before)).first().map(ToString::to_string),
+    },
+    Oracle {
+        name: "zombies",
+        promise: "a shim reaps whoever ends, within a second",
+        objection: |run| run.world.zombie_of(SHIM).filter(|_| !run.flow.config.timers_race),
     },
     Oracle {
         name: "log",

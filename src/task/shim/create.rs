@@ -197,7 +197,7 @@ impl Shim {
     }
 
     /// Whether somebody still waits for what a job does.
-    fn is_wanted(&self, key: JobKey) -> bool {
+    pub(super) fn is_wanted(&self, key: JobKey) -> bool {
         let mut calls = self.jobs.get(&key).into_iter().flat_map(|job| &job.calls);
         calls.any(|call| self.server.is_waited_for(*call))
     }

@@ -80,6 +80,7 @@ impl Shim {
             return;
         }
         let cleaning = match process.life {
+            Life::Paused if host.planted(Bug::StaysPaused) => None,
             Life::Paused => Some(Task::Thaw),
             _ if !container.private_pids && !process.cleaned => Some(Task::KillRest),
             _ => None,
@@ -127,7 +128,9 @@ impl Shim {
         let at = host.wall_clock();
         let exit = Exited { status: status.number().unsigned_abs(), at };
         process.exit = Some(exit);
-        process.life = Life::Stopped;
+        if process.life != Life::Paused || !host.planted(Bug::StaysPaused) {
+            process.life = Life::Stopped;
+        }
         let waiters = std::mem::take(&mut process.waiters);
         let (id, exec_id, pid) = (process.container.clone(), process.exec_id.clone(), process.pid);
         let is_init = exec_id.is_empty();

@@ -7,13 +7,13 @@ use containerd_shim_protos::api;
 
 use super::Shim;
 use super::create::write_private;
-use super::failure::already_finished;
+use super::failure::{already_finished, no_container};
 use super::jobs::Streams;
 use super::log::Level;
 use super::requests::encode;
 use super::state::{CheckpointTask, JobKey, Role, Step, Task};
 use crate::files::remove_all;
-use crate::host::{ExitStatus, Host, OpenFlags, Signal, close_all};
+use crate::host::{Bug, ExitStatus, Host, OpenFlags, Signal, close_all};
 use crate::oci::{CheckpointArgs, Failure};
 use crate::process::Life;
 use crate::stdio::TaskStdio;
@@ -83,7 +83,12 @@ impl Shim {
     pub(super) fn started<H: Host>(&mut self, host: &mut H, key: JobKey) {
         self.remove_process_file(host, key);
         let Some(process_key) = self.jobs.get(&key).map(|job| job.process) else { return };
+        let is_abandoned = !self.is_wanted(key) && host.planted(Bug::StartForgotten);
         let Some(process) = self.processes.get_mut(&process_key) else { return };
+        if is_abandoned && !process.exec_id.is_empty() {
+            process.pid = 0;
+            return self.finish(host, key, Err(no_container()));
+        }
         process.life = Life::Running;
         process.spec = Vec::new();
         let (id, exec_id, pid) = (process.container.clone(), process.exec_id.clone(), process.pid);

@@ -20,6 +20,7 @@ pub(super) fn flows() -> Vec<Flow> {
         unstarted(),
         name_again(),
         churn(),
+        abandoned(),
     ]
 }
 
@@ -235,5 +236,32 @@ fn churn() -> Flow {
             .position(|step| matches!(step, Step::Ask(Ask::Start(started), _) if *started == name));
         thread.insert(at.unwrap_or(0), resize);
     }
+    flow
+}
+
+/// A client gives up while an exec is being started; the next one finds it, and ends it.
+fn abandoned() -> Flow {
+    let tried = [
+        Step::Ask(Ask::Exec("c1/e1"), done()),
+        Step::Begin(Ask::Start("c1/e1"), done()),
+        Step::Until(Until::Passed(5)),
+        Step::HangUp,
+        Step::Until(Until::Passed(100)),
+        Step::Ask(Ask::State("c1/e1"), done()),
+        Step::Ask(Ask::Kill("c1/e1", 9), done()),
+        Step::Until(Until::Ended("c1/e1")),
+        Step::Ask(Ask::Delete("c1/e1"), done()),
+        Step::Ask(Ask::Kill("c1", 9), done()),
+    ];
+    let mut flow = flow_of(
+        "task/exec-abandoned",
+        vec![
+            process("c1", &["sleep-ms", "1000000"], &[137], ""),
+            process("c1/e1", &["sleep-ms", "1000000"], &[137], ""),
+        ],
+        vec![steps(&[&birth("c1"), &tried, &burial("c1")])],
+    )
+    .script(&json!({ "exec": { "checked": { "delay_ms": 20 } } }));
+    flow.plan.processes[1].may_vanish = true;
     flow
 }

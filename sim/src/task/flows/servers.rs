@@ -13,6 +13,7 @@ pub(super) fn flows() -> Vec<Flow> {
     vec![
         unplaced(),
         terminated(),
+        ends_while_terminated(),
         killed_while_frozen(),
         log_unread(),
         slow_runtime(),
@@ -50,6 +51,30 @@ fn terminated() -> Flow {
         vec![process("c1", &["print", "x", "sleep-ms", "1000000"], &[137], "x")],
         vec![steps(&[&birth("c1"), &down])],
     );
+    flow.shim_is_killed = true;
+    flow
+}
+
+/// A container ends while its shim, which is to end, has still something to tell; nobody listens,
+/// but whoever cleans up knows how it ended.
+fn ends_while_terminated() -> Flow {
+    let life = [
+        Step::Launch("c1"),
+        Step::RefuseEvents(true),
+        Step::Ask(Ask::Create("c1"), done()),
+        Step::Ask(Ask::Start("c1"), done()),
+        Step::Until(Until::Output("c1", 1)),
+        Step::TerminateShim,
+        Step::SeeShimOff,
+        Step::CleanUp("c1"),
+    ];
+    let mut flow = flow_of(
+        "task/ends-while-terminated",
+        vec![process("c1", &["print", "x", "sleep-ms", "300", "exit", "4"], &[4], "x")],
+        vec![life.to_vec()],
+    )
+    .complaining()
+    .within(10);
     flow.shim_is_killed = true;
     flow
 }
