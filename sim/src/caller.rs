@@ -73,6 +73,11 @@ impl SimHost<'_> {
         self.yielder.suspend(Request::Turn);
     }
 
+    /// Says which of its program's parts this process plays, so that a fault can tell them apart.
+    pub fn play_part(&mut self, part: &'static str) {
+        self.kernel.borrow_mut().process(self.pid).part = part;
+    }
+
     /// Asks the run's chooser: for programs that may themselves behave in one way or another.
     pub fn choose(&mut self, n: usize) -> usize {
         if n <= 1 { 0 } else { self.yielder.suspend(Request::Choice(n)) }

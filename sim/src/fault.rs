@@ -26,6 +26,9 @@ pub struct Fault {
     /// Only processes of the program with this name (the last part of its path).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub program: Option<String>,
+    /// Only processes that play this part of their program, as `start` of a shim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<String>,
     /// Only this process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<Pid>,
@@ -60,8 +63,8 @@ impl Fault {
     }
 
     fn new(kind: FaultKind) -> Fault {
-        let (program, pid, call, path) = (None, None, None, None);
-        Fault { kind, program, pid, call, path, after: 0, for_ever: false, seen: 0 }
+        let (program, part, pid, call, path) = (None, None, None, None, None);
+        Fault { kind, program, part, pid, call, path, after: 0, for_ever: false, seen: 0 }
     }
 
     /// Only this call.
@@ -74,6 +77,12 @@ impl Fault {
     #[must_use]
     pub fn by(self, program: &str) -> Fault {
         Fault { program: Some(program.to_owned()), ..self }
+    }
+
+    /// Only processes that play this part of their program.
+    #[must_use]
+    pub fn part(self, part: &str) -> Fault {
+        Fault { part: Some(part.to_owned()), ..self }
     }
 
     /// Only this process.
@@ -141,6 +150,7 @@ impl Kernel {
         fault.call.is_none_or(|only| only == call)
             && fault.pid.is_none_or(|only| only.0 == pid)
             && fault.program.as_deref().is_none_or(|only| *only == *self.processes[pid].name)
+            && fault.part.as_deref().is_none_or(|only| only == self.processes[pid].part)
             && fault.path.as_deref().is_none_or(|only| self.is_about(pid, about, only))
     }
 

@@ -6,7 +6,7 @@ use wavetank::host::Bug;
 use crate::choose::Choose;
 use crate::fault::Fault;
 use crate::run::Run;
-use crate::{classic, task};
+use crate::{classic, crash, task};
 
 /// A flow of either door.
 #[derive(Clone, Debug)]
@@ -15,10 +15,13 @@ pub enum Flow {
     Classic(Box<classic::Flow>),
     /// Of the runtime v2 door.
     Task(Box<task::Flow>),
+    /// With a daemon that is started again when it was killed.
+    Crash(Box<crash::Flow>),
 }
 
 impl Flow {
-    /// Every flow.
+    /// Every flow that goes right if nobody is killed; those for crash points are in
+    /// [`crash::flows`].
     #[must_use]
     pub fn all() -> Vec<Flow> {
         let classic = classic::flows().into_iter().map(|flow| Flow::Classic(Box::new(flow)));
@@ -29,7 +32,8 @@ impl Flow {
     /// The flow of that name.
     #[must_use]
     pub fn named(name: &str) -> Option<Flow> {
-        Flow::all().into_iter().find(|flow| flow.name() == name)
+        let crash = crash::flows().into_iter().map(|flow| Flow::Crash(Box::new(flow)));
+        Flow::all().into_iter().chain(crash).find(|flow| flow.name() == name)
     }
 
     /// Its name.
@@ -38,6 +42,7 @@ impl Flow {
         match self {
             Flow::Classic(flow) => flow.name,
             Flow::Task(flow) => flow.name,
+            Flow::Crash(flow) => flow.name,
         }
     }
 
@@ -47,6 +52,7 @@ impl Flow {
         let (own, config) = match &mut self {
             Flow::Classic(flow) => (&mut flow.faults, &mut flow.config),
             Flow::Task(flow) => (&mut flow.faults, &mut flow.config),
+            Flow::Crash(flow) => (&mut flow.faults, &mut flow.config),
         };
         own.extend_from_slice(faults);
         config.planted = bug.or(config.planted);
@@ -58,6 +64,7 @@ impl Flow {
         match self {
             Flow::Classic(flow) => classic::run(flow, chooser, keep_trace),
             Flow::Task(flow) => task::run(flow, chooser, keep_trace),
+            Flow::Crash(flow) => crash::run(flow, chooser, keep_trace),
         }
     }
 }

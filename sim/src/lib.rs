@@ -42,6 +42,7 @@ mod choose;
 pub mod classic;
 mod config;
 mod counter;
+pub mod crash;
 mod event;
 mod exit;
 mod fault;

@@ -54,6 +54,21 @@ enum Command {
         #[arg(long, default_value_t = 200)]
         seeds: u64,
     },
+    /// Kills the shim and the daemon at each of their calls, and looks whether everything comes to
+    /// its end all the same
+    Crash {
+        /// Which life cycles; all of them if none is named
+        flows: Vec<String>,
+        /// With how many seeds besides the plain tape
+        #[arg(long, default_value_t = 3)]
+        seeds: u64,
+        /// Also kill both, each at each of its calls, in the shortest life cycles
+        #[arg(long)]
+        pairs: bool,
+        /// After how many findings to end
+        #[arg(long, default_value_t = 1)]
+        most: usize,
+    },
     /// Lists the flows
     Flows,
     /// Runs tapes, which must not fail, and recorded traces, whose every call must come again
@@ -113,6 +128,9 @@ fn main() -> ExitCode {
             tool::run::run(&terms, &flows, range, pct, bug.as_deref())
         }
         Command::Museum { classes, seeds } => tool::museum::museum(&terms, &classes, seeds),
+        Command::Crash { flows, seeds, pairs, most } => {
+            tool::crash::crash(&terms, &flows, seeds, pairs, most)
+        }
         Command::Flows => tool::run::list(),
         Command::Replay { files } => tool::replay::replay(&terms, &files),
         Command::Show { tape, flow, seed, bug, text, output } => {

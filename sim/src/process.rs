@@ -40,6 +40,8 @@ pub(crate) struct Process {
     pub(crate) exe: Option<Id<Inode>>,
     /// The last name of `exe`.
     pub(crate) name: Rc<str>,
+    /// Which of its program's parts it plays, if it has said so.
+    pub(crate) part: &'static str,
     pub(crate) env: Rc<[OsString]>,
     pub(crate) fds: Vec<Option<Id<OpenFile>>>,
     /// A file whose opening waits for the other side.
@@ -110,6 +112,7 @@ impl Process {
             cwd: root,
             exe: None,
             name: Rc::from("init"),
+            part: "",
             env: Rc::from([]),
             fds: Vec::new(),
             opening: None,
@@ -184,6 +187,7 @@ impl Kernel {
             cwd: walker.cwd,
             exe: None,
             name: Rc::clone(&image.name),
+            part: "",
             env: command.env.as_ref().map_or_else(|| Rc::clone(&parent.env), |env| env[..].into()),
             fds: files.iter().copied().map(Some).collect(),
             opening: None,
@@ -238,6 +242,7 @@ impl Kernel {
             process.env = env[..].into();
         }
         process.name = Rc::clone(&image.name);
+        process.part = "";
         process.start = Some(Start { program: image.program, argv: command.argv.clone() });
         process.blocked = SignalSet::default();
         self.note(me, || What::Becomes { argv: words(&command.argv) });

@@ -321,6 +321,12 @@ impl World {
         self.kernel.borrow().faults_struck
     }
 
+    /// How many calls there were that each planned fault is about, whether it struck or not.
+    #[must_use]
+    pub fn calls_of_faults(&self) -> Vec<u64> {
+        self.kernel.borrow().faults.iter().map(|fault| fault.seen).collect()
+    }
+
     /// How many steps have been taken.
     #[must_use]
     pub fn steps(&self) -> u64 {

@@ -89,14 +89,25 @@ impl EventReceiver {
     /// Does what can be done without waiting, and gives the events that came.
     pub fn turn<H: Host>(&mut self, host: &mut H, answers: &[PollFd]) -> Vec<ReceivedEvent> {
         let mut events = Vec::new();
+        self.turn_noting(host, answers, &mut |event| events.push(event));
+        events
+    }
+
+    /// The same for those who may die at any moment: an event is noted before it is answered, and so
+    /// before its sender forgets it.
+    pub fn turn_noting<H: Host>(
+        &mut self,
+        host: &mut H,
+        answers: &[PollFd],
+        note: &mut dyn FnMut(ReceivedEvent),
+    ) {
         for answer in answers.iter().filter(|answer| !answer.ready.is_empty()) {
             if answer.fd == self.listener {
                 self.accept(host);
             } else if self.connections.contains_key(&answer.fd) {
-                self.serve(host, answer.fd, &mut events);
+                self.serve(host, answer.fd, note);
             }
         }
-        events
     }
 
     fn accept<H: Host>(&mut self, host: &mut H) {
@@ -110,9 +121,9 @@ impl EventReceiver {
         }
     }
 
-    fn serve<H: Host>(&mut self, host: &mut H, fd: Fd, events: &mut Vec<ReceivedEvent>) {
+    fn serve<H: Host>(&mut self, host: &mut H, fd: Fd, note: &mut dyn FnMut(ReceivedEvent)) {
         let Some(connection) = self.connections.get_mut(&fd) else { return };
-        let there = receive(host, fd, connection, self.refusal.as_ref(), events)
+        let there = receive(host, fd, connection, self.refusal.as_ref(), note)
             && send(host, fd, connection);
         if !there {
             self.connections.remove(&fd);
@@ -139,7 +150,7 @@ fn receive<H: Host>(
     fd: Fd,
     connection: &mut Connection,
     refusal: Option<&Status>,
-    events: &mut Vec<ReceivedEvent>,
+    note: &mut dyn FnMut(ReceivedEvent),
 ) -> bool {
     let mut buffer = [0; 16 * 1024];
     while connection.wants_to_receive() {
@@ -159,7 +170,7 @@ fn receive<H: Host>(
             connection.reply(
                 call.stream,
                 result.map(|event| {
-                    events.push(event);
+                    note(event);
                     Vec::new()
                 }),
             );

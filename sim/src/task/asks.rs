@@ -19,7 +19,7 @@ use super::{WORK, streams};
 const NEVER: i64 = -62_135_596_800;
 
 /// Begins a call, and gives its number.
-pub(super) fn send<H: Host>(
+pub(crate) fn send<H: Host>(
     host: &mut H,
     client: &mut TaskClient,
     ask: &Ask,
@@ -112,7 +112,7 @@ fn stream(process: &str, stream: &str) -> String {
 }
 
 /// The options that the daemon was configured with.
-pub(super) fn options() -> Any {
+pub(crate) fn options() -> Any {
     let options = Options { root: format!("{WORK}/runc"), ..Options::default() };
     let value = options.write_to_bytes().unwrap_or_default();
     Any { type_url: "containerd.runc.v1.Options".to_owned(), value, ..Any::default() }
@@ -161,18 +161,18 @@ fn exec(processes: &[Process], name: Name) -> api::ExecProcessRequest {
 }
 
 /// The guest's command line.
-pub(super) fn argv(words: &[&str]) -> Vec<String> {
+pub(crate) fn argv(words: &[&str]) -> Vec<String> {
     std::iter::once("guest").chain(words.iter().copied()).map(str::to_owned).collect()
 }
 
 /// What an answer tells of an end; nothing if there was none yet.
-pub(super) fn exit(status: u32, at: Option<&Timestamp>) -> Option<Exit> {
+pub(crate) fn exit(status: u32, at: Option<&Timestamp>) -> Option<Exit> {
     let at = at?;
     (at.seconds != NEVER).then_some(Exit { status, at: (at.seconds, at.nanos) })
 }
 
 /// Understands an event.
-pub(super) fn event(received: &ReceivedEvent) -> Result<Event, String> {
+pub(crate) fn event(received: &ReceivedEvent) -> Result<Event, String> {
     let bytes = &received.message[..];
     let failed = |error| format!("{}: {error}", received.type_url);
     let whole = |id: &str, exec: &str| {

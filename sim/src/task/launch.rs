@@ -7,7 +7,7 @@ use containerd_shim_protos::api::DeleteResponse;
 use containerd_shim_protos::bootstrap_api::{BootstrapParams, BootstrapResult, Extension};
 use containerd_shim_protos::protobuf::{Message, MessageField};
 use wavetank::host::{
-    Command, Errno, Fd, Host, OpenFlags, Pid, PollFd, Ready, WaitFor, close_all, write_all,
+    Command, Errno, Fd, Host, OpenFlags, Pid, PollFd, Ready, Signal, WaitFor, close_all, write_all,
 };
 
 use super::asks::{exit, options};
@@ -16,7 +16,7 @@ use super::{NAMESPACE, SHIM, WORK};
 
 /// How a daemon of some generation speaks with `start`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Manner {
+pub(crate) enum Manner {
     /// Containerd 2.3: messages, and a place for the sockets.
     Messages,
     /// Before: options or nothing on stdin, and an address.
@@ -24,8 +24,8 @@ pub(super) enum Manner {
 }
 
 /// A short program on its way.
-pub(super) struct Launch {
-    pub(super) name: Name,
+pub(crate) struct Launch {
+    pub(crate) name: Name,
     action: &'static str,
     manner: Manner,
     pid: Pid,
@@ -34,7 +34,7 @@ pub(super) struct Launch {
 }
 
 /// What a short program has said.
-pub(super) enum Said {
+pub(crate) enum Said {
     /// Where the shim is.
     Address(String),
     /// How the container ended.
@@ -42,17 +42,17 @@ pub(super) enum Said {
 }
 
 /// Where the daemon takes events.
-pub(super) fn event_socket() -> PathBuf {
+pub(crate) fn event_socket() -> PathBuf {
     Path::new(WORK).join("events.sock")
 }
 
 /// Where the daemon of 2.3 wants sockets to be.
-pub(super) fn socket_dir() -> PathBuf {
+pub(crate) fn socket_dir() -> PathBuf {
     Path::new(WORK).join("s")
 }
 
 impl Launch {
-    pub(super) fn begin<H: Host>(
+    pub(crate) fn begin<H: Host>(
         host: &mut H,
         name: Name,
         action: &'static str,
@@ -98,16 +98,21 @@ impl Launch {
     }
 
     /// The step that this is.
-    pub(super) fn step(&self) -> Step {
+    pub(crate) fn step(&self) -> Step {
         if self.action == "start" { Step::Launch(self.name) } else { Step::CleanUp(self.name) }
     }
 
-    pub(super) fn question(&self) -> PollFd {
+    pub(crate) fn question(&self) -> PollFd {
         PollFd::new(self.output, Ready::READ)
     }
 
+    /// Ends one that takes too long.
+    pub(crate) fn kill<H: Host>(&self, host: &mut H) {
+        let _ = host.kill(self.pid, Signal::KILL);
+    }
+
     /// Reads on; its answer once it has ended.
-    pub(super) fn turn<H: Host>(
+    pub(crate) fn turn<H: Host>(
         &mut self,
         host: &mut H,
         answers: &[PollFd],

@@ -1,13 +1,13 @@
 //! The runtime v2 door in the simulated kernel: the real shim with its server, the real fake-runc by
 //! the name of runc, and a daemon to play against them.
 
-mod asks;
+pub(crate) mod asks;
 mod daemon;
 mod flows;
-mod launch;
+pub(crate) mod launch;
 mod oracles;
-mod plan;
-mod streams;
+pub(crate) mod plan;
+pub(crate) mod streams;
 
 use std::cell::RefCell;
 use std::ffi::OsString;
@@ -25,16 +25,16 @@ use crate::{Choose, Config, SimHost, World};
 use plan::container_of;
 
 /// Where everything of a run is, the programs excepted.
-const WORK: &str = "/w";
+pub(crate) const WORK: &str = "/w";
 /// The daemon's namespace.
-const NAMESPACE: &str = "ns";
+pub(crate) const NAMESPACE: &str = "ns";
 /// The shim's program.
-const SHIM: &str = "containerd-shim-wavetank-v2";
+pub(crate) const SHIM: &str = "containerd-shim-wavetank-v2";
 /// The cgroup that all of a run's processes are in.
-const CGROUP: &str = "/run";
-const CGROUP_DIR: &str = "/sys/fs/cgroup/run";
+pub(crate) const CGROUP: &str = "/run";
+pub(crate) const CGROUP_DIR: &str = "/sys/fs/cgroup/run";
 /// Where sockets are if the daemon does not say where.
-const SOCKETS: &str = "/run/containerd/s";
+pub(crate) const SOCKETS: &str = "/run/containerd/s";
 
 /// Runs a flow once, every choice made by `chooser`.
 pub fn run(flow: &Flow, chooser: &mut dyn Choose, keep_trace: bool) -> Run {
@@ -95,7 +95,7 @@ fn furnish(world: &mut World, flow: &Flow, told: &Rc<RefCell<Told>>) {
 }
 
 /// The runtime's script: processes run the guest's words.
-fn script(wishes: &serde_json::Value) -> String {
+pub(crate) fn script(wishes: &serde_json::Value) -> String {
     let mut script = json!({
         "container": { "process_args": true }, "exec": { "process_args": true },
     });
@@ -106,7 +106,7 @@ fn script(wishes: &serde_json::Value) -> String {
 }
 
 /// fake-runc does nothing about namespaces; here its container's init leads one, and execs join it.
-fn choose_pid_space(host: &mut SimHost<'_>, argv: &[OsString]) {
+pub(crate) fn choose_pid_space(host: &mut SimHost<'_>, argv: &[OsString]) {
     let has = |word: &str| argv.iter().any(|it| it == word);
     if argv.get(1).is_some_and(|word| word == "init") {
         return host.lead_pid_space();
@@ -121,11 +121,11 @@ fn choose_pid_space(host: &mut SimHost<'_>, argv: &[OsString]) {
 
 /// What the kernel says of a cgroup that was out of memory so many times, and in which it killed so
 /// many.
-fn memory_events(used_up: u32, kills: u32) -> String {
+pub(crate) fn memory_events(used_up: u32, kills: u32) -> String {
     format!("low 0\nhigh 0\nmax 0\noom {used_up}\noom_kill {kills}\noom_group_kill 0\n")
 }
 
-fn config(plan: &Plan, init: &Process) -> String {
+pub(crate) fn config(plan: &Plan, init: &Process) -> String {
     let mut namespaces = vec![json!({ "type": "mount" })];
     if plan.private_pids {
         namespaces.push(json!({ "type": "pid" }));
@@ -144,6 +144,6 @@ fn config(plan: &Plan, init: &Process) -> String {
 }
 
 /// The files that are to be there at the end: those from the start that are not of the run.
-fn lasting(before: &[PathBuf]) -> Vec<PathBuf> {
+pub(crate) fn lasting(before: &[PathBuf]) -> Vec<PathBuf> {
     before.iter().filter(|path| !path.starts_with(WORK)).cloned().collect()
 }

@@ -11,13 +11,13 @@ pub type Name = &'static str;
 
 /// The container of a process.
 #[must_use]
-pub(super) fn container_of(name: &str) -> &str {
+pub(crate) fn container_of(name: &str) -> &str {
     name.split_once('/').map_or(name, |(container, _)| container)
 }
 
 /// The exec's id; empty for a container's first process.
 #[must_use]
-pub(super) fn exec_of(name: &str) -> &str {
+pub(crate) fn exec_of(name: &str) -> &str {
     name.split_once('/').map_or("", |(_, exec)| exec)
 }
 

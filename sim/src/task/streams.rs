@@ -8,32 +8,32 @@ use super::WORK;
 use super::plan::Process;
 
 /// The fifos of one process as its client has them.
-pub(super) struct Streams {
+pub(crate) struct Streams {
     stdin: PathBuf,
     input: Option<Fd>,
     given: Vec<u8>,
     unwritten: Vec<u8>,
     ends_input: bool,
-    pub(super) outputs: [Output; 2],
+    pub(crate) outputs: [Output; 2],
     leaves_after: Option<usize>,
-    pub(super) may_read: bool,
+    pub(crate) may_read: bool,
 }
 
 /// A reader of one of the output fifos.
-pub(super) struct Output {
+pub(crate) struct Output {
     path: PathBuf,
     fd: Option<Fd>,
-    pub(super) bytes: Vec<u8>,
-    pub(super) ended: bool,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) ended: bool,
 }
 
 /// Where a fifo of a process is.
-pub(super) fn path(process: &str, stream: &str) -> PathBuf {
+pub(crate) fn path(process: &str, stream: &str) -> PathBuf {
     Path::new(WORK).join("io").join(format!("{}-{stream}", process.replace('/', "-")))
 }
 
 impl Streams {
-    pub(super) fn make<H: Host>(host: &mut H, process: &Process) -> Result<Streams, Errno> {
+    pub(crate) fn make<H: Host>(host: &mut H, process: &Process) -> Result<Streams, Errno> {
         for stream in ["stdin", "stdout", "stderr"] {
             host.mkfifo(&path(process.name, stream), 0o700)?;
         }
@@ -56,7 +56,7 @@ impl Streams {
     }
 
     /// What a client does before it asks for the process.
-    pub(super) fn open<H: Host>(&mut self, host: &mut H, terminal: bool) {
+    pub(crate) fn open<H: Host>(&mut self, host: &mut H, terminal: bool) {
         let used = if terminal { 1 } else { 2 };
         for output in self.outputs.iter_mut().take(used).filter(|output| !output.ended) {
             if output.fd.is_none() {
@@ -70,12 +70,12 @@ impl Streams {
         }
     }
 
-    pub(super) fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         self.outputs.iter().all(|output| output.fd.is_none())
     }
 
     /// The process was not made; another attempt begins anew.
-    pub(super) fn give_up<H: Host>(&mut self, host: &mut H) {
+    pub(crate) fn give_up<H: Host>(&mut self, host: &mut H) {
         self.close(host);
         // What nobody has read went with the fifo's last holder.
         self.unwritten.clone_from(&self.given);
@@ -85,16 +85,16 @@ impl Streams {
     }
 
     /// The process is no more, and wants no input.
-    pub(super) fn process_ended(&mut self) {
+    pub(crate) fn process_ended(&mut self) {
         self.unwritten.clear();
         self.ends_input = true;
     }
 
-    pub(super) fn end_input(&mut self) {
+    pub(crate) fn end_input(&mut self) {
         self.ends_input = true;
     }
 
-    pub(super) fn ask(&self, questions: &mut Vec<PollFd>) {
+    pub(crate) fn ask(&self, questions: &mut Vec<PollFd>) {
         if self.may_read {
             let outputs = self.outputs.iter().filter_map(|output| output.fd);
             questions.extend(outputs.map(|fd| PollFd::new(fd, Ready::READ)));
@@ -107,11 +107,11 @@ impl Streams {
     }
 
     /// Whether something must be looked at again that no descriptor tells of.
-    pub(super) fn must_look_again(&self) -> bool {
+    pub(crate) fn must_look_again(&self) -> bool {
         self.input.is_some() && self.ends_input && self.unwritten.is_empty()
     }
 
-    pub(super) fn turn<H: Host>(&mut self, host: &mut H, answers: &[PollFd]) {
+    pub(crate) fn turn<H: Host>(&mut self, host: &mut H, answers: &[PollFd]) {
         let is_ready =
             |fd: Fd| answers.iter().any(|answer| answer.fd == fd && !answer.ready.is_empty());
         if let Some(fd) = self.input {
@@ -147,7 +147,7 @@ impl Streams {
     }
 
     /// The client goes, for a while or for good.
-    pub(super) fn close<H: Host>(&mut self, host: &mut H) {
+    pub(crate) fn close<H: Host>(&mut self, host: &mut H) {
         close_all(host, self.input.take());
         for output in &mut self.outputs {
             close_all(host, output.fd.take());
