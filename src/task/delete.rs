@@ -19,6 +19,8 @@ use super::exit_record::ExitRecord;
 use super::mounts;
 use super::options::Options;
 use super::runtime_call::call;
+use super::socket;
+use super::start::ADDRESS;
 use super::timestamp::timestamp;
 
 /// The daemon gives us five seconds.
@@ -55,6 +57,9 @@ pub(super) fn delete<H: Host>(
     }
     if let Err(error) = mounts::unmount_all(host, &bundle.join("rootfs")) {
         warn("failed to clean up the root file system's mounts", &error);
+    }
+    if let Err(error) = remove_dead_socket(host, &bundle) {
+        warn("failed to remove the socket of a shim that is gone", &error);
     }
     let record = ExitRecord::read(host, &bundle).unwrap_or_else(|error| {
         warn("failed to read how the container ended", &error);
@@ -101,9 +106,19 @@ fn read_if_there<H: Host>(host: &mut H, path: &Path) -> Result<Option<Vec<u8>>, 
 fn read_options<H: Host>(host: &mut H, bundle: &Path) -> Result<Options, Error> {
     let path = bundle.join("options.json");
     match read_if_there(host, &path)? {
+        // A shim that was killed when it was about to write it has made nothing yet.
+        Some(text) if text.is_empty() => Ok(Options::default()),
         Some(text) => Options::from_json(&text).map_err(|e| Error::invalid(path.display(), e)),
         None => Ok(Options::default()),
     }
+}
+
+/// A shim that was killed has left its socket. Where somebody listens, other containers may be.
+fn remove_dead_socket<H: Host>(host: &mut H, bundle: &Path) -> Result<(), Error> {
+    let Some(address) = read_if_there(host, &bundle.join(ADDRESS))? else { return Ok(()) };
+    let address = String::from_utf8_lossy(&address);
+    let path = address.trim().strip_prefix("unix://").unwrap_or_default();
+    socket::remove_dead(host, Path::new(path))
 }
 
 /// The pid that the runtime has left; without one, what containerd's own shim says.

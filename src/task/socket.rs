@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::Error;
 use crate::files::make_directories;
-use crate::host::{Bug, Errno, Fd, Host, close_all};
+use crate::host::{Bug, Errno, Fd, FileKind, Host, close_all};
 
 /// Where the sockets of all shims are, unless the daemon has another place for them.
 const SOCKET_DIR: &str = "/run/containerd/s";
@@ -100,6 +100,26 @@ pub(super) fn listen<H: Host>(host: &mut H, path: &Path) -> Result<Listener, Err
     }
 }
 
+/// Removes a socket at which nobody listens any more; there may be none.
+///
+/// # Errors
+/// The call that failed.
+pub(super) fn remove_dead<H: Host>(host: &mut H, path: &Path) -> Result<(), Error> {
+    let socket = |host: &mut H| {
+        let stat = host.stat(path).ok().filter(|stat| stat.kind == FileKind::Socket);
+        stat.map(|stat| (stat.device, stat.inode))
+    };
+    let Some(found) = socket(host) else { return Ok(()) };
+    // A shim that is just being started may have put its own in the place of the dead one's.
+    if is_served(host, path)? || socket(host) != Some(found) {
+        return Ok(());
+    }
+    match host.unlink(path) {
+        Ok(()) | Err(Errno::ENOENT) => Ok(()),
+        Err(errno) => Err(Error::system("unlink", path.display(), errno)),
+    }
+}
+
 /// A listening socket that only we may connect to.
 fn bind<H: Host>(host: &mut H, path: &Path) -> Result<Fd, Error> {
     let failed = |call| move |errno| Error::system(call, path.display(), errno);
@@ -148,7 +168,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::host::{FileKind, LinuxHost, MockHost};
+    use crate::host::{LinuxHost, MockHost};
 
     #[rstest]
     #[case("/run/c.sock", "ns", "c1", "/run/c.sock/ns/c1")]
@@ -204,6 +224,23 @@ mod tests {
         let Ok(Listener::Ours(fd)) = listen(&mut host, &path) else { panic!("not ours") };
         assert_eq!(listen(&mut host, &path), Ok(Listener::Theirs));
         host.close(fd).unwrap();
+    }
+
+    #[test]
+    fn only_a_socket_at_which_nobody_listens_is_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, other) = (directory.path().join("s"), directory.path().join("file"));
+        let mut host = LinuxHost::new();
+        let Ok(Listener::Ours(fd)) = listen(&mut host, &path) else { panic!("not ours") };
+        remove_dead(&mut host, &path).unwrap();
+        assert!(host.stat(&path).is_ok());
+        host.close(fd).unwrap();
+        remove_dead(&mut host, &path).unwrap();
+        assert_eq!(host.stat(&path), Err(Errno::ENOENT));
+        remove_dead(&mut host, &path).unwrap();
+        crate::files::write_atomically(&mut host, &other, b"").unwrap();
+        remove_dead(&mut host, &other).unwrap();
+        assert!(host.stat(&other).is_ok());
     }
 
     #[test]

@@ -22,7 +22,7 @@ use super::stdin::read_stdin;
 const GROUP_ANNOTATIONS: [&str; 2] =
     ["io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id"];
 /// The file in a bundle that says where its shim is; daemons of 1.x look for it.
-const ADDRESS: &str = "address";
+pub(super) const ADDRESS: &str = "address";
 /// The link in a bundle to the directory of the socket, if that is not the usual one.
 const SOCKET_DIR_LINK: &str = "s";
 /// No process is more ready to be killed (`proc_pid_oom_score_adj(5)`).

@@ -63,7 +63,13 @@ impl Daemon<'_> {
         let root = Path::new(WORK).join("state");
         for container in host.list(&root).unwrap_or_default() {
             let name = container.to_string_lossy().into_owned();
-            let Some(container) = named(self.flow, &name).map(|it| it.name) else { continue };
+            let Some(container) = named(self.flow, &name).map(|it| it.name) else {
+                // Its removal was begun.
+                if let Err(error) = remove_all(host, &root.join(&name)) {
+                    self.wrong(error.to_string());
+                }
+                continue;
+            };
             if !self.attached.iter().any(|it| it.name == container) {
                 // It was being made, or removed: there is no process that one could ask.
                 self.remove(host, container);
@@ -166,7 +172,12 @@ impl Daemon<'_> {
         for attached in &mut self.attached {
             attached.turn(&questions);
         }
-        while matches!(host.wait(WaitFor::Any, false), Ok(Some(_))) {}
+        while let Ok(Some(ended)) = host.wait(WaitFor::Any, false) {
+            // One that was killed early has never opened the fifo that tells of its end.
+            for attached in self.attached.iter_mut().filter(|it| it.shim == Some(ended.pid)) {
+                attached.hung_up = true;
+            }
+        }
     }
 
     /// Waits for the ends of all processes of a container, tells them, the init's last, and removes
@@ -242,8 +253,8 @@ impl Daemon<'_> {
         name: Name,
         pid: Option<wavetank::host::Pid>,
     ) {
-        self.told.borrow_mut().life(name).shim_lost = true;
         let Some(pid) = pid else { return };
+        self.told.borrow_mut().life(name).shim_lost = true;
         let was_there = host.kill(pid, wavetank::host::Signal::KILL).is_ok();
         while host.kill(pid, wavetank::host::Signal(0)).is_ok() {
             let _ = host.poll(&mut [], Some(LOOK_AGAIN));
@@ -254,7 +265,9 @@ impl Daemon<'_> {
     /// Nothing is left of a container then.
     fn remove(&mut self, host: &mut SimHost<'_>, container: Name) {
         self.runtime(host, &["delete", "--force", container]);
-        for path in [state(container), bundle(container)] {
+        let hidden = state(&format!(".{container}"));
+        let _ = host.rename(&state(container), &hidden);
+        for path in [hidden, bundle(container)] {
             if let Err(error) = remove_all(host, &path) {
                 self.wrong(error.to_string());
             }

@@ -14,6 +14,7 @@ use super::told::{Shared, Wish};
 use super::{DAEMON, Door, Flow, KEEPER};
 use crate::caller::SimHost;
 use crate::kernel::INIT;
+use crate::process::Process;
 use crate::task::plan::{Name, container_of};
 use crate::task::streams::{Streams, path};
 use crate::task::{NAMESPACE, SOCKETS, WORK};
@@ -204,11 +205,9 @@ impl Keeper<'_> {
 /// Everybody but init and the keeper.
 fn others(host: &SimHost<'_>) -> Vec<(Pid, String)> {
     let kernel = host.kernel.borrow();
-    let is_other = |(pid, process): &(&i32, &crate::process::Process)| {
-        **pid != INIT && *process.name != *KEEPER
-    };
-    let named = |(pid, process): (&i32, &crate::process::Process)| {
-        (Pid(*pid), format!("{} {}", process.name, process.part).trim_end().to_owned())
+    let is_other = |(pid, process): &(i32, &Process)| *pid != INIT && *process.name != *KEEPER;
+    let named = |(pid, process): (i32, &Process)| {
+        (Pid(pid), format!("{} {}", process.name, process.part).trim_end().to_owned())
     };
     kernel.processes.iter().filter(is_other).map(named).collect()
 }

@@ -173,9 +173,19 @@ impl Daemon<'_> {
         self.await_end(host, container, container)?;
         let state = self.ask(host, container, Ask::State(container))?;
         self.note_exit(container, "State", &state);
-        let deleted = self.ask(host, container, Ask::Delete(container))?;
-        self.note_exit(container, "Delete", &deleted);
+        self.delete(host, container)?;
         self.dismiss(host, container)
+    }
+
+    /// An attempt that failed is taken up again by the next.
+    fn delete(&mut self, host: &mut SimHost<'_>, container: Name) -> Result<(), Setback> {
+        let mut answer = self.ask_or(host, container, Ask::Delete(container))?;
+        if answer.is_err() {
+            answer = self.ask_or(host, container, Ask::Delete(container))?;
+        }
+        let deleted = answer.map_err(Setback::Refused)?;
+        self.note_exit(container, "Delete", &deleted);
+        Ok(())
     }
 
     fn run_exec(
@@ -199,7 +209,7 @@ impl Daemon<'_> {
     fn dismiss(&mut self, host: &mut SimHost<'_>, container: Name) -> Result<(), Setback> {
         // A shim that goes need not have answered.
         let _ = self.ask_or(host, container, Ask::Shutdown(container));
-        let is_shared = self.links.keys().any(|other| *other != container);
+        let is_shared = self.shares_its_shim(host, container);
         let until = host.now() + LONGEST_LIFE;
         while !is_shared && !self.links.get(container).is_none_or(|link| link.is_dead) {
             if host.now() > until {
@@ -213,6 +223,13 @@ impl Daemon<'_> {
         Ok(())
     }
 
+    /// Whether others may be in its shim.
+    fn shares_its_shim(&self, host: &mut SimHost<'_>, container: Name) -> bool {
+        let inits = self.flow.plan.processes.iter().map(|process| process.name);
+        let mut others = inits.filter(|name| *name != container);
+        !self.flow.plan.group.is_empty() && others.any(|name| host.stat(&bundle(name)).is_ok())
+    }
+
     /// Something is not as it was to be: what is left of the container is cleaned up, as containerd
     /// does when a shim's connection ends.
     fn set_back(&mut self, host: &mut SimHost<'_>, container: Name, setback: &Setback) {
@@ -220,13 +237,28 @@ impl Daemon<'_> {
             if self.flow.faults.is_empty() {
                 self.wrong(why.clone());
             }
-            if self.links.contains_key(container) {
-                let _ = self.dismiss(host, container);
+            if self.links.contains_key(container) && self.end(host, container).is_ok() {
                 return;
             }
         }
         self.settle(host);
         self.forget(host, container, true);
+    }
+
+    /// Ends a container that went wrong whose shim is there, and tells the shim to go.
+    fn end(&mut self, host: &mut SimHost<'_>, container: Name) -> Result<(), Setback> {
+        self.ask_or(host, container, Ask::Kill(container, 9))?.ok();
+        let waits =
+            self.links.get(container).is_some_and(|link| link.waits.contains_key(container));
+        if waits {
+            self.await_end(host, container, container)?;
+        }
+        for _ in 0..TRIES {
+            if self.ask_or(host, container, Ask::Delete(container))?.is_ok() {
+                break;
+            }
+        }
+        self.dismiss(host, container)
     }
 
     /// Runs the shim's `delete`, and removes the bundle. Nothing of the container is left then.

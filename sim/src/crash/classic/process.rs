@@ -29,6 +29,8 @@ pub(super) struct Attached {
     path: PathBuf,
     exit: Option<Fd>,
     control: Option<Fd>,
+    /// The shim, if it is a child of ours.
+    pub(super) shim: Option<Pid>,
     /// The shim has closed the exit fifo, or is gone.
     pub(super) hung_up: bool,
 }
@@ -70,9 +72,9 @@ pub(super) fn make(
         Dialect::Run => "run",
     };
     let env = ["PATH=/bin".into(), format!("WAVETANK_DIALECT={dialect}").into()];
-    dir.start_shim(host, &spec, &env)?;
+    let shim = Some(dir.start_shim(host, &spec, &env)?);
     let (exit, control) = (Some(dir.exit), Some(dir.control));
-    Ok(Attached { name, path: dir.path, exit, control, hung_up: false })
+    Ok(Attached { name, path: dir.path, exit, control, shim, hung_up: false })
 }
 
 /// What a daemon before us has left of a process: its end, or a shim to be reconnected with. None if
@@ -80,7 +82,8 @@ pub(super) fn make(
 pub(super) fn load(host: &mut SimHost<'_>, name: Name) -> Option<Attached> {
     let path = directory(name);
     host.stat(&path.join("process.json")).ok()?;
-    let mut attached = Attached { name, path, exit: None, control: None, hung_up: true };
+    let (exit, control, shim) = (None, None, None);
+    let mut attached = Attached { name, path, exit, control, shim, hung_up: true };
     if attached.status(host).is_some() {
         return Some(attached);
     }

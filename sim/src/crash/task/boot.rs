@@ -57,9 +57,13 @@ impl Daemon<'_> {
     }
 
     fn forget_lost(&mut self, host: &mut SimHost<'_>, container: Name) {
-        let was_alive = self.told.borrow_mut().life(container).started.contains(container);
         self.settle(host);
-        self.forget(host, container, was_alive);
+        let ended = {
+            let mut told = self.told.borrow_mut();
+            let life = told.life(container);
+            life.exits.contains_key(container) || !life.started.contains(container)
+        };
+        self.forget(host, container, !ended);
     }
 
     /// Takes up again what the daemon before knew of a container.
