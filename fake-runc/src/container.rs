@@ -175,8 +175,15 @@ fn start<H: Host>(
     }
     let descriptors = i32::try_from(fds.len()).unwrap_or(i32::MAX);
     let program = Program { descriptors, ..program };
+    let mut word = None;
     let program = match &plan.gate {
-        Some(gate) => guest::gated(host, gate, program)?,
+        Some(gate) => {
+            let pipe = host.pipe(OpenFlags::empty()).map_err(at("make a pipe"))?;
+            fds.push(pipe.read);
+            to_close.push(pipe.read);
+            word = Some(pipe.write);
+            guest::gated(host, gate, program)?
+        }
         None => program,
     };
     let command = program.command(fds, footing.lead);
@@ -185,6 +192,14 @@ fn start<H: Host>(
         let _ = host.close(fd);
     }
     let pid = spawned?;
+    let note = |host: &mut H, mark| {
+        note(host, mark)?;
+        let Some(word) = word else { return Ok(()) };
+        // It is remembered, and may go on to its gate.
+        let told = host.write(word, b"0").and_then(|_| host.close(word));
+        told.or_else(|errno| if errno == Errno::EPIPE { Ok(()) } else { Err(errno) })
+            .map_err(at("write to the first process"))
+    };
     let done = finish_start(host, cx, home, plan, pid, exit_watch, note);
     if matches!(done, Err(Error::Failed { .. })) {
         let _ = host.kill(pid, Signal::KILL);

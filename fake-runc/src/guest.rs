@@ -100,9 +100,21 @@ pub(crate) fn main<H: Host>(host: &mut H, argv: &[OsString]) -> Option<Result<i3
     }
 }
 
+/// A first process of which its runtime has not taken note dies with the runtime, as runc's does.
+///
 /// Opening the gate for writing waits until `start` has opened it for reading; the byte tells that
 /// we passed.
 fn init<H: Host>(host: &mut H, gate: &Path, program: Program) -> Result<i32> {
+    let word = Fd(program.descriptors);
+    loop {
+        match host.read(word, &mut [0]) {
+            Ok(0) => return Err(Error::new("the runtime has died")),
+            Ok(_) => break,
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(at("wait for the runtime's word")(errno)),
+        }
+    }
+    host.close(word).map_err(at("close the runtime's pipe"))?;
     let fifo = loop {
         match host.open(gate, OpenFlags::WRITE, 0) {
             Ok(fifo) => break fifo,

@@ -26,7 +26,9 @@ fn hit_every_call(flow: &crash::Flow, seed: Option<u64>) -> usize {
         if let Some(failure) = run.failure {
             let flow = case.flow().unwrap();
             let (_, tape) = Tape::record(&case, &flow, &mut *chooser(seed), false);
-            panic!("{point}: {failure}\nits tape, to look at with `wavetank-sim show FILE`:\n{tape}");
+            panic!(
+                "{point}: {failure}\nits tape, to look at with `wavetank-sim show FILE`:\n{tape}"
+            );
         }
     }
     survey.points().count()

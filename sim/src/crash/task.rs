@@ -19,7 +19,7 @@ use super::told::{Shared, Wish};
 use crate::caller::SimHost;
 use crate::task::launch::{Manner, Said, event_socket};
 use crate::task::plan::{Ask, Name};
-use crate::task::{self as v2, WORK};
+use crate::task::{self as v2, SHIM, WORK};
 
 /// How long an end is waited for that must come.
 const LONGEST_LIFE: Duration = Duration::from_secs(20);
@@ -66,6 +66,12 @@ pub(super) fn play(host: &mut SimHost<'_>, flow: &Flow, told: &Shared) -> i32 {
     daemon.work(host);
     daemon.leave(host);
     0
+}
+
+/// How many servers run.
+fn servers(host: &SimHost<'_>) -> usize {
+    let kernel = host.kernel.borrow();
+    kernel.processes.values().filter(|it| *it.name == *SHIM && it.part == "server").count()
 }
 
 /// The bundle of a container.
@@ -302,7 +308,13 @@ impl Daemon<'_> {
         self.receiver.is_some()
     }
 
+    /// A daemon that has nothing more to do still takes events: those that a shim has left to tell.
     fn leave(mut self, host: &mut SimHost<'_>) {
+        let until = host.now() + LONGEST_LIFE;
+        while servers(host) > 0 && host.now() < until {
+            self.turn(host, Some(LOOK_AGAIN * 10));
+        }
+        self.settle(host);
         if let Some(receiver) = self.receiver.take() {
             receiver.close(host);
         }

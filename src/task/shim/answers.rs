@@ -225,7 +225,9 @@ impl Shim {
     }
 
     /// Ends the shim if it has nothing left to look after; not otherwise, whatever is asked.
-    pub(super) fn shut_down<H: Host>(&mut self, host: &mut H) {
+    pub(super) fn shut_down<H: Host>(&mut self, host: &mut H, id: &str) {
+        self.disown(id);
+        self.is_dismissed = self.containers.values().all(|container| container.disowned);
         if self.containers.is_empty() || host.planted(Bug::ShutDownWithOthers) {
             self.end(host);
         }

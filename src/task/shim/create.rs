@@ -31,6 +31,7 @@ impl Shim {
         request: api::CreateTaskRequest,
     ) -> Result<(), Status> {
         let mounts: Vec<Mount> = request.rootfs.iter().map(Mount::from).collect();
+        self.is_dismissed = false;
         if let Some(container) = self.containers.get(&request.id) {
             let init = container.init;
             if self.is_being(init, |task| matches!(task, Task::Create(_))) {
@@ -92,6 +93,7 @@ impl Shim {
             private_pids: spec.is_ok_and(|spec| spec.has_private_pid_namespace()),
             mounted: false,
             removed: false,
+            disowned: false,
             cgroup: None,
             oom: None,
         })
@@ -180,6 +182,9 @@ impl Shim {
         let Some(init) = self.processes.get(&job.process) else { return };
         let (id, pid, process) = (init.container.clone(), init.pid, job.process);
         let known = container.cgroup.is_some();
+        if container.disowned && !self.is_wanted(key) {
+            return self.fail_create(host, key, no_container());
+        }
         if pid != 0 && !known {
             self.find_cgroup(host, &id, pid);
         }
@@ -194,6 +199,19 @@ impl Shim {
         let mut response = api::CreateTaskResponse::new();
         response.pid = pid;
         self.finish(host, key, Ok(encode(&response)));
+    }
+
+    /// Whoever deletes a container that is not there yet, or tells its shim to go, knows nothing of
+    /// it: that is a daemon whose predecessor was killed while it had the container made. Nobody would
+    /// ever end it, so it is not kept.
+    pub(super) fn disown(&mut self, id: &str) {
+        let Some(container) = self.containers.get(id) else { return };
+        let job = self.processes.get(&container.init).and_then(|init| init.busy);
+        let Some(key) = job else { return };
+        let is_create = self.jobs.get(&key).is_some_and(|job| matches!(job.task, Task::Create(_)));
+        if is_create && !self.is_wanted(key) {
+            self.container_mut(key, |container| container.disowned = true);
+        }
     }
 
     /// Whether somebody still waits for what a job does.
@@ -274,6 +292,9 @@ impl Shim {
         let process = job.process;
         self.forget_container(host, process);
         self.finish(host, key, Err(failure));
+        if self.is_dismissed && self.containers.is_empty() {
+            self.end(host);
+        }
     }
 
     /// Forgets a container and all of its processes, and closes what is open for them.

@@ -66,6 +66,8 @@ struct Shim {
     processes: BTreeMap<ProcessKey, Process>,
     jobs: BTreeMap<JobKey, Job>,
     last_key: u32,
+    /// It was told to go, and has only containers that will not be kept.
+    is_dismissed: bool,
     /// When the shim ends, whether all has been told or not.
     ends: Option<Duration>,
 }
@@ -135,6 +137,7 @@ impl Shim {
             processes: BTreeMap::new(),
             jobs: BTreeMap::new(),
             last_key: 0,
+            is_dismissed: false,
             ends: None,
         })
     }

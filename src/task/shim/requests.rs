@@ -67,7 +67,8 @@ impl Shim {
             "CloseIO" => self.close_io(host, &decode(payload)?).and_then(|()| done()),
             "ResizePty" => self.resize_pty(host, &decode(payload)?).and_then(|()| done()),
             "Shutdown" => {
-                self.shut_down(host);
+                let request: api::ShutdownRequest = decode(payload).unwrap_or_default();
+                self.shut_down(host, &request.id);
                 done()
             }
             "Create" => self.create(host, call, decode(payload)?).map(|()| None),
@@ -78,6 +79,7 @@ impl Shim {
             }
             "Delete" => {
                 let request: api::DeleteRequest = decode(payload)?;
+                self.disown(&request.id);
                 self.have(host, call, &request.id, &request.exec_id, Task::Delete)
             }
             "Pause" => {

@@ -62,6 +62,8 @@ pub(super) struct Container {
     pub mounted: bool,
     /// The runtime knows nothing of it any more.
     pub removed: bool,
+    /// It is being made for nobody, and a daemon that knows nothing of it wants it gone.
+    pub disowned: bool,
     /// Where its processes are counted, once they are.
     pub cgroup: Option<Cgroup>,
     /// What tells that it ran out of memory.

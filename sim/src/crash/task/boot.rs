@@ -51,6 +51,7 @@ impl Daemon<'_> {
             // A shim without a task: the daemon died when it was about to have one made, or when it
             // had removed it.
             Err(Setback::Refused(_)) => {
+                let _ = self.ask_or(host, container, Ask::Delete(container));
                 let _ = self.dismiss(host, container);
             }
         }
