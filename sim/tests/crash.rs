@@ -1,5 +1,5 @@
 //! Crash points: in each life cycle the shim, and the daemon, is killed at each of its calls.
-#![allow(missing_docs)]
+#![allow(clippy::unwrap_used, missing_docs)]
 
 use rstest::rstest;
 use wavetank_sim::crash::{self, Killed};

@@ -82,9 +82,11 @@ impl Daemon<'_> {
             let left = unfinished(host, self.flow);
             let Some(container) = left.first().copied() else { return };
             let is_here = self.attached.iter().any(|it| it.name == container);
-            if !is_here && !(begin_life(host, self.told, container) && self.begin(host, container))
-            {
-                return;
+            if !is_here {
+                let may_begin = begin_life(host, self.told, container);
+                if !may_begin || !self.begin(host, container) {
+                    return;
+                }
             }
             if self.see_through(host, container) {
                 note_done(host, self.told, container);
