@@ -41,7 +41,7 @@ pub(super) const EXHIBITS: &[Exhibit] = &[
         class: 22,
         title: "a client gives up, its order goes on, and the next attempt finds nothing",
         references: "#7496, #8981, kata-containers/runtime#2992",
-        flows: &["task/delete-again"],
+        flows: &["task/delete-again", "task/clients-give-up-slow"],
         bug: Some(Bug::AskedAgain),
         why_not: "",
     },

@@ -191,7 +191,8 @@ impl Daemon<'_> {
             Step::Launch(name) => self.launch(host, at, name, "start"),
             Step::CleanUp(name) => self.launch(host, at, name, "delete"),
             Step::Ask(ask, answer) => {
-                self.threads[at].awaited = self.call(host, at, ask, answer);
+                self.threads[at].awaited = self.call(host, at, ask, answer.clone());
+                self.perhaps_give_up(host, at, ask, &answer);
             }
             Step::Begin(ask, answer) => drop(self.call(host, at, ask, answer)),
             Step::Until(_) => {}

@@ -40,6 +40,8 @@ pub struct Flow {
     pub log_counts: bool,
     /// Something that the shim's log must say; an empty one must say nothing.
     pub log: &'static str,
+    /// Clients give up waiting now and then, come back, and ask the same again.
+    pub gives_up: bool,
     /// An event may come twice, since an answer may have been lost.
     pub may_repeat_events: bool,
     /// The shim is killed; so much is lost.
@@ -75,6 +77,7 @@ fn flow_of(name: &'static str, processes: Vec<Process>, threads: Vec<Vec<Step>>)
         faults: Vec::new(),
         chance: false,
         repeats: false,
+        gives_up: false,
         log_counts: true,
         log: "",
         may_repeat_events: false,

@@ -233,6 +233,37 @@ pub(super) fn refused(code: Code, text: &'static str) -> Answer {
 }
 
 impl Answer {
+    /// Or it had been done already, when it is asked for a second time; none if it can be asked for
+    /// only once.
+    #[must_use]
+    pub(super) fn or_done(self, ask: Ask) -> Option<Answer> {
+        let text: &[(Code, &'static str)] = match ask {
+            Ask::Create(_) | Ask::Exec(_) => &[(Code::AlreadyExists, "")],
+            Ask::Start(_) => &[
+                (Code::Unknown, "cannot start a running process"),
+                (Code::Unknown, "cannot start a stopped process"),
+            ],
+            Ask::Delete(_) => &[
+                (Code::NotFound, "container not created"),
+                (Code::NotFound, "process does not exist"),
+            ],
+            Ask::Pause(_) => &[(Code::Unknown, "cannot pause a paused container")],
+            Ask::Resume(_) => &[(Code::Unknown, "cannot resume a running process")],
+            Ask::Kill(..) | Ask::KillAll(..) => &[(Code::NotFound, "process already finished")],
+            Ask::Checkpoint(_) | Ask::Shutdown(_) | Ask::Odd(..) => return None,
+            Ask::Wait(_)
+            | Ask::State(_)
+            | Ask::CloseIo(_)
+            | Ask::Resize(..)
+            | Ask::Pids(_)
+            | Ask::Connect(_)
+            | Ask::Stats(_)
+            | Ask::Update(_) => &[],
+        };
+        let refusals = [self.refusals, text.to_vec()].concat();
+        Some(Answer { refusals, ..self })
+    }
+
     /// Or it is refused so.
     #[must_use]
     pub fn or(mut self, code: Code, text: &'static str) -> Answer {

@@ -11,7 +11,7 @@ use wavetank::ttrpc::{Code, Status};
 use super::super::asks;
 use super::super::launch::{Launch, Said};
 use super::super::plan::{Answer, Ask, Name, Step, container_of, done, exec_of};
-use super::{Daemon, process};
+use super::{Daemon, LOOK_AGAIN, process};
 use crate::caller::SimHost;
 
 /// What needs no runtime is answered within this time.
@@ -126,6 +126,27 @@ impl Daemon<'_> {
         }
     }
 
+    /// A client that has waited for some time, or not at all, is gone; it will ask again.
+    pub(super) fn perhaps_give_up(
+        &mut self,
+        host: &mut SimHost<'_>,
+        at: usize,
+        ask: Ask,
+        answer: &Answer,
+    ) {
+        let again = answer.clone().or_done(ask);
+        let Some(again) = again.filter(|_| self.flow.gives_up && host.choose(4) == 0) else {
+            return;
+        };
+        for _ in 0..host.choose(4) {
+            self.turn(host, Some(LOOK_AGAIN));
+        }
+        if self.threads[at].awaited.is_some() {
+            self.hang_up(host, at);
+            self.threads[at].steps.push_front(Step::Ask(ask, again));
+        }
+    }
+
     pub(super) fn hang_up(&mut self, host: &mut SimHost<'_>, at: usize) {
         let thread = &mut self.threads[at];
         if let Some(client) = thread.client.take() {
@@ -230,6 +251,11 @@ impl Daemon<'_> {
                 if matches!(ask, Ask::Create(_)) {
                     self.note_pid(name, &payload);
                 }
+                self.wait_for(host, at, name);
+            }
+            (Ask::Create(name) | Ask::Exec(name), Err(status))
+                if is_allowed && status.code == Code::AlreadyExists && self.flow.gives_up =>
+            {
                 self.wait_for(host, at, name);
             }
             (Ask::Start(name), Ok(payload)) => {

@@ -33,6 +33,9 @@ pub(super) fn flows() -> Vec<Flow> {
         retry("task/retry"),
         retry("task/retry-later").script(&json!({ "create": { "before": { "delay_ms": 20 } } })),
         daemon_dies_in_create(),
+        clients_give_up("task/clients-give-up"),
+        clients_give_up("task/clients-give-up-private").private(),
+        clients_give_up("task/clients-give-up-slow").slowly(),
         daemon_dies(),
         refused_events(),
         unknown_calls(),
@@ -240,5 +243,51 @@ fn shim_is_killed() -> Flow {
         vec![steps(&[&birth("c1"), &killed])],
     );
     flow.shim_is_killed = true;
+    flow
+}
+
+impl Flow {
+    /// Whatever the runtime does takes some time.
+    fn slowly(mut self) -> Flow {
+        let slow = json!({ "delay_ms": 7 });
+        self.script = json!({ "any": { "before": slow, "midway": slow, "after": slow } });
+        self
+    }
+}
+
+/// Whoever gives up and asks again comes to the same end.
+fn clients_give_up(name: &'static str) -> Flow {
+    // With a container the shim has more open than without.
+    let [mut birth, mut burial] = [birth("c1"), burial("c1")];
+    for part in [&mut birth, &mut burial] {
+        part.retain(|step| !matches!(step, Step::Census));
+    }
+    let life = [
+        Step::Ask(Ask::Exec("c1/e1"), done()),
+        Step::Ask(Ask::Start("c1/e1"), done()),
+        Step::Ask(Ask::State("c1/e1"), done()),
+        Step::Ask(Ask::Pause("c1"), done()),
+        Step::Ask(Ask::Resume("c1"), done()),
+        Step::Ask(Ask::Update("c1"), done()),
+        Step::Ask(Ask::Kill("c1/e1", 9), done()),
+        Step::Until(Until::Ended("c1/e1")),
+        Step::Ask(Ask::State("c1/e1"), done()),
+        Step::Ask(Ask::Delete("c1/e1"), done()),
+        Step::Census,
+        Step::Ask(Ask::State("c1"), done()),
+        Step::Ask(Ask::Kill("c1", 9), done()),
+    ];
+    let mut flow = flow_of(
+        name,
+        vec![
+            process("c1", &["sleep-ms", "1000000"], &[137], ""),
+            process("c1/e1", &["sleep-ms", "1000000"], &[137], ""),
+        ],
+        vec![steps(&[&birth, &[Step::Census], &life, &burial])],
+    )
+    .within(10);
+    flow.gives_up = true;
+    // That it was started, too, may have been told to somebody who had gone.
+    flow.plan.processes.iter_mut().for_each(|process| process.may_vanish = true);
     flow
 }
