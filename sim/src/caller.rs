@@ -1,6 +1,7 @@
 //! How a program in the simulated machine makes a call, whichever it is.
 
 use std::cell::RefCell;
+use std::panic::Location;
 use std::path::Path;
 
 use corosensei::Yielder;
@@ -15,6 +16,7 @@ use crate::pipe::PAGE;
 use crate::process::Stage;
 use crate::processes::Processes;
 use crate::signals::pid_number;
+use crate::site::Site;
 use crate::trace::bytes_text;
 use crate::wait::{Tried, Wait};
 
@@ -84,6 +86,7 @@ impl SimHost<'_> {
     }
 
     /// One call: somebody's turn, then a planned fault, or tries until it is over.
+    #[track_caller]
     pub(crate) fn call<T>(
         &mut self,
         call: Call,
@@ -94,10 +97,12 @@ impl SimHost<'_> {
     where
         Result<T>: Shown,
     {
+        let site = Site::of(call, Location::caller());
         self.turn();
         let pid = self.pid;
         let fault = self.in_kernel(|kernel| {
             kernel.tick();
+            kernel.note_call(pid, site);
             kernel.fault(pid, call, about)
         });
         let mut waited = false;
@@ -145,6 +150,7 @@ impl SimHost<'_> {
     }
 
     /// A call that takes a descriptor alone and never waits.
+    #[track_caller]
     pub(crate) fn call_on<T>(
         &mut self,
         call: Call,
@@ -159,6 +165,7 @@ impl SimHost<'_> {
     }
 
     /// A call that takes a path alone and never waits.
+    #[track_caller]
     pub(crate) fn call_at<T>(
         &mut self,
         call: Call,
@@ -173,6 +180,7 @@ impl SimHost<'_> {
     }
 
     /// A call that takes nothing and never waits.
+    #[track_caller]
     pub(crate) fn call_bare<T>(
         &mut self,
         call: Call,
@@ -202,6 +210,7 @@ impl SimHost<'_> {
     }
 
     /// A call that cannot fail, and so is hit by no fault.
+    #[track_caller]
     pub(crate) fn sure<T: Shown>(&mut self, call: Call, look: impl FnOnce(&Kernel, i32) -> T) -> T {
         self.turn();
         let pid = self.pid;

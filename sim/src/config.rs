@@ -34,6 +34,8 @@ pub struct Config {
     pub planted: Option<Bug>,
     /// Whether to keep the text of the trace.
     pub trace: bool,
+    /// Whether to list every call and where in the source it was made.
+    pub list_calls: bool,
     /// After how many steps a run is given up.
     pub steps: u64,
 }
@@ -54,6 +56,7 @@ impl Default for Config {
             entropy: 0,
             planted: None,
             trace: false,
+            list_calls: false,
             steps: 1_000_000,
         }
     }

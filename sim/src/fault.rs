@@ -47,6 +47,9 @@ pub struct Fault {
     /// How many calls that are meant there have been.
     #[serde(skip)]
     pub(crate) seen: u64,
+    /// The flow that is run knows nothing of it.
+    #[serde(skip)]
+    pub(crate) is_trouble: bool,
 }
 
 impl Fault {
@@ -64,7 +67,18 @@ impl Fault {
 
     fn new(kind: FaultKind) -> Fault {
         let (program, part, pid, call, path) = (None, None, None, None, None);
-        Fault { kind, program, part, pid, call, path, after: 0, for_ever: false, seen: 0 }
+        Fault {
+            kind,
+            program,
+            part,
+            pid,
+            call,
+            path,
+            after: 0,
+            for_ever: false,
+            seen: 0,
+            is_trouble: false,
+        }
     }
 
     /// Only this call.
@@ -109,6 +123,17 @@ impl Fault {
         Fault { for_ever: true, ..self }
     }
 
+    /// The same as [trouble](crate::Trouble): the flow that is run knows nothing of it.
+    #[must_use]
+    pub(crate) fn as_trouble(self) -> Fault {
+        Fault { is_trouble: true, ..self }
+    }
+
+    /// Whether it has struck, and will again.
+    pub(crate) fn lasts(&self) -> bool {
+        self.for_ever && self.seen > self.after
+    }
+
     fn strikes(&mut self) -> bool {
         self.seen += 1;
         if self.for_ever { self.seen > self.after } else { self.seen == self.after + 1 }
@@ -131,10 +156,13 @@ impl Kernel {
             return None;
         }
         let mut faults = std::mem::take(&mut self.faults);
-        let hit = faults
-            .iter_mut()
-            .filter(|fault| self.is_meant(fault, pid, call, about))
-            .fold(None, |hit, fault| if fault.strikes() { hit.or(Some(fault.kind)) } else { hit });
+        let mut hit = None;
+        for fault in &mut faults {
+            if self.is_meant(fault, pid, call, about) && fault.strikes() && hit.is_none() {
+                hit = Some(fault.kind);
+                self.note_trouble(fault);
+            }
+        }
         self.faults = faults;
         self.faults_struck += u64::from(hit.is_some());
         match hit? {
@@ -143,6 +171,15 @@ impl Kernel {
                 self.planned_signal(pid, signal);
                 None
             }
+        }
+    }
+
+    fn note_trouble(&mut self, fault: &Fault) {
+        if fault.is_trouble {
+            let is_signal = matches!(fault.kind, FaultKind::Signal(_));
+            self.trouble.signalled |= is_signal;
+            self.trouble.failed |= !is_signal;
+            self.trouble.lasts |= fault.for_ever;
         }
     }
 

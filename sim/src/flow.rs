@@ -46,7 +46,8 @@ impl Flow {
         }
     }
 
-    /// The same flow with more that goes wrong.
+    /// The same flow with more that goes wrong than it knows of: its daemon and its oracles ask the
+    /// run's [`Trouble`](crate::Trouble).
     #[must_use]
     pub fn with(mut self, faults: &[Fault], bug: Option<Bug>) -> Flow {
         let (own, config) = match &mut self {
@@ -54,8 +55,18 @@ impl Flow {
             Flow::Task(flow) => (&mut flow.faults, &mut flow.config),
             Flow::Crash(flow) => (&mut flow.faults, &mut flow.config),
         };
-        own.extend_from_slice(faults);
+        own.extend(faults.iter().cloned().map(Fault::as_trouble));
         config.planted = bug.or(config.planted);
+        self
+    }
+
+    /// The same flow, whose runs list every call that was made.
+    #[must_use]
+    pub fn listing_calls(mut self) -> Flow {
+        match &mut self {
+            Flow::Classic(flow) => flow.config.list_calls = true,
+            Flow::Task(flow) => flow.config.list_calls = true,
+        }
         self
     }
 

@@ -32,6 +32,7 @@ impl Planted for SimHost<'_> {
 }
 
 impl Host for SimHost<'_> {
+    #[track_caller]
     fn open(&mut self, path: &Path, flags: OpenFlags, mode: u32) -> Result<Fd> {
         self.call(
             Call::Open,
@@ -41,10 +42,12 @@ impl Host for SimHost<'_> {
         )
     }
 
+    #[track_caller]
     fn close(&mut self, fd: Fd) -> Result<()> {
         self.call_on(Call::Close, fd, |kernel, pid| kernel.close(pid, fd))
     }
 
+    #[track_caller]
     fn read(&mut self, fd: Fd, buffer: &mut [u8]) -> Result<usize> {
         let len = self.shortened_read(fd, buffer.len());
         let arguments = || format!("{fd}, {len}");
@@ -55,6 +58,7 @@ impl Host for SimHost<'_> {
         Ok(count)
     }
 
+    #[track_caller]
     fn write(&mut self, fd: Fd, bytes: &[u8]) -> Result<usize> {
         let bytes = &bytes[..self.shortened_write(bytes.len())];
         let arguments = || format!("{fd}, {} {}", bytes.len(), bytes_text(bytes));
@@ -64,6 +68,7 @@ impl Host for SimHost<'_> {
         })
     }
 
+    #[track_caller]
     fn splice(&mut self, from: Fd, to: Fd, len: usize) -> Result<usize> {
         let len = self.shortened(len);
         let arguments = || format!("{from}, {to}, {len}");
@@ -72,6 +77,7 @@ impl Host for SimHost<'_> {
         })
     }
 
+    #[track_caller]
     fn pipe(&mut self, flags: OpenFlags) -> Result<Pipe> {
         self.call(
             Call::Pipe,
@@ -81,6 +87,7 @@ impl Host for SimHost<'_> {
         )
     }
 
+    #[track_caller]
     fn set_nonblocking(&mut self, fd: Fd, on: bool) -> Result<()> {
         let arguments = || format!("{fd}, {on}");
         self.call(Call::SetNonblocking, About::Descriptor(fd), arguments, |kernel, pid| {
@@ -88,18 +95,22 @@ impl Host for SimHost<'_> {
         })
     }
 
+    #[track_caller]
     fn unread(&mut self, fd: Fd) -> Result<usize> {
         self.call_on(Call::Unread, fd, |kernel, pid| kernel.unread(pid, fd))
     }
 
+    #[track_caller]
     fn stat(&mut self, path: &Path) -> Result<FileStat> {
         self.call_at(Call::Stat, path, |kernel, pid| kernel.stat(pid, path))
     }
 
+    #[track_caller]
     fn fstat(&mut self, fd: Fd) -> Result<FileStat> {
         self.call_on(Call::Fstat, fd, |kernel, pid| kernel.fstat(pid, fd))
     }
 
+    #[track_caller]
     fn fchown(&mut self, fd: Fd, uid: u32, gid: u32) -> Result<()> {
         let arguments = || format!("{fd}, {uid}, {gid}");
         self.call(Call::Fchown, About::Descriptor(fd), arguments, |kernel, pid| {
@@ -107,6 +118,7 @@ impl Host for SimHost<'_> {
         })
     }
 
+    #[track_caller]
     fn fchmod(&mut self, fd: Fd, mode: u32) -> Result<()> {
         let arguments = || format!("{fd}, {mode:o}");
         self.call(Call::Fchmod, About::Descriptor(fd), arguments, |kernel, pid| {
@@ -114,6 +126,7 @@ impl Host for SimHost<'_> {
         })
     }
 
+    #[track_caller]
     fn rename(&mut self, from: &Path, to: &Path) -> Result<()> {
         let arguments = || format!("{}, {}", quoted(from), quoted(to));
         self.call(Call::Rename, About::Path(to), arguments, |kernel, pid| {
@@ -121,10 +134,12 @@ impl Host for SimHost<'_> {
         })
     }
 
+    #[track_caller]
     fn unlink(&mut self, path: &Path) -> Result<()> {
         self.call_at(Call::Unlink, path, |kernel, pid| kernel.unlink(pid, path))
     }
 
+    #[track_caller]
     fn mkdir(&mut self, path: &Path, mode: u32) -> Result<()> {
         let arguments = || format!("{}, {mode:o}", quoted(path));
         self.call(Call::Mkdir, About::Path(path), arguments, |kernel, pid| {
@@ -132,10 +147,12 @@ impl Host for SimHost<'_> {
         })
     }
 
+    #[track_caller]
     fn rmdir(&mut self, path: &Path) -> Result<()> {
         self.call_at(Call::Rmdir, path, |kernel, pid| kernel.rmdir(pid, path))
     }
 
+    #[track_caller]
     fn mkfifo(&mut self, path: &Path, mode: u32) -> Result<()> {
         let arguments = || format!("{}, {mode:o}", quoted(path));
         self.call(Call::Mkfifo, About::Path(path), arguments, |kernel, pid| {
@@ -144,6 +161,7 @@ impl Host for SimHost<'_> {
         })
     }
 
+    #[track_caller]
     fn symlink(&mut self, target: &Path, path: &Path) -> Result<()> {
         let arguments = || format!("{}, {}", quoted(target), quoted(path));
         self.call(Call::Symlink, About::Path(path), arguments, |kernel, pid| {
@@ -151,6 +169,7 @@ impl Host for SimHost<'_> {
         })
     }
 
+    #[track_caller]
     fn read_at(&mut self, fd: Fd, offset: u64, buffer: &mut [u8]) -> Result<usize> {
         let len = self.shortened_read(fd, buffer.len());
         let arguments = || format!("{fd}, {offset}, {len}");
@@ -161,22 +180,27 @@ impl Host for SimHost<'_> {
         Ok(count)
     }
 
+    #[track_caller]
     fn memory_file(&mut self) -> Result<Fd> {
         self.call_bare(Call::MemoryFile, Kernel::memory_file)
     }
 
+    #[track_caller]
     fn event_counter(&mut self) -> Result<Fd> {
         self.call_bare(Call::EventCounter, Kernel::event_counter)
     }
 
+    #[track_caller]
     fn readlink(&mut self, path: &Path) -> Result<PathBuf> {
         self.call_at(Call::Readlink, path, |kernel, pid| kernel.readlink(pid, path))
     }
 
+    #[track_caller]
     fn list(&mut self, path: &Path) -> Result<Vec<OsString>> {
         self.call_at(Call::List, path, |kernel, pid| kernel.list(pid, path))
     }
 
+    #[track_caller]
     fn mount(
         &mut self,
         source: &Path,
@@ -193,6 +217,7 @@ impl Host for SimHost<'_> {
         })
     }
 
+    #[track_caller]
     fn unmount(&mut self, target: &Path, detach: bool) -> Result<()> {
         let arguments = || format!("{}, {detach}", quoted(target));
         self.call(Call::Unmount, About::Path(target), arguments, |kernel, pid| {
@@ -200,28 +225,34 @@ impl Host for SimHost<'_> {
         })
     }
 
+    #[track_caller]
     fn clone_tree(&mut self, path: &Path) -> Result<Fd> {
         self.call_at(Call::CloneTree, path, |_, _| Err(Errno::ENOSYS))
     }
 
+    #[track_caller]
     fn map_tree_ids(&mut self, tree: Fd, user_namespace: Fd, read_only: bool) -> Result<()> {
         let arguments = || format!("{tree}, {user_namespace}, {read_only}");
         self.call(Call::MapTreeIds, About::Descriptor(tree), arguments, |_, _| Err(Errno::ENOSYS))
     }
 
+    #[track_caller]
     fn attach_tree(&mut self, tree: Fd, target: &Path) -> Result<()> {
         let arguments = || format!("{tree}, {}", quoted(target));
         self.call(Call::AttachTree, About::Path(target), arguments, |_, _| Err(Errno::ENOSYS))
     }
 
+    #[track_caller]
     fn enter_new_user_namespace(&mut self) -> Result<()> {
         self.call_bare(Call::EnterNewUserNamespace, |_, _| Err(Errno::EINVAL))
     }
 
+    #[track_caller]
     fn free_loop_device(&mut self, control: Fd) -> Result<u32> {
         self.call_on(Call::FreeLoopDevice, control, |kernel, pid| kernel.no_loop(pid, control))
     }
 
+    #[track_caller]
     fn attach_loop_device(&mut self, device: Fd, file: Fd, flags: LoopFlags) -> Result<()> {
         let arguments = || format!("{device}, {file}, {flags:?}");
         self.call(Call::AttachLoopDevice, About::Descriptor(device), arguments, |kernel, pid| {
@@ -229,22 +260,27 @@ impl Host for SimHost<'_> {
         })
     }
 
+    #[track_caller]
     fn unlock_pty(&mut self, master: Fd) -> Result<()> {
         self.call_on(Call::UnlockPty, master, |kernel, pid| kernel.unlock_pty(pid, master))
     }
 
+    #[track_caller]
     fn pty_number(&mut self, master: Fd) -> Result<u32> {
         self.call_on(Call::PtyNumber, master, |kernel, pid| kernel.pty_number(pid, master))
     }
 
+    #[track_caller]
     fn open_pty_peer(&mut self, master: Fd) -> Result<Fd> {
         self.call_on(Call::OpenPtyPeer, master, |kernel, pid| kernel.open_pty_peer(pid, master))
     }
 
+    #[track_caller]
     fn window_size(&mut self, terminal: Fd) -> Result<WindowSize> {
         self.call_on(Call::WindowSize, terminal, |kernel, pid| kernel.window_size(pid, terminal))
     }
 
+    #[track_caller]
     fn set_window_size(&mut self, terminal: Fd, size: WindowSize) -> Result<()> {
         let arguments = || format!("{terminal}, {}x{}", size.columns, size.rows);
         self.call(Call::SetWindowSize, About::Descriptor(terminal), arguments, |kernel, pid| {
@@ -252,12 +288,14 @@ impl Host for SimHost<'_> {
         })
     }
 
+    #[track_caller]
     fn terminal_attributes(&mut self, terminal: Fd) -> Result<Termios> {
         self.call_on(Call::TerminalAttributes, terminal, |kernel, pid| {
             kernel.terminal_attributes(pid, terminal)
         })
     }
 
+    #[track_caller]
     fn set_terminal_attributes(&mut self, terminal: Fd, attributes: &Termios) -> Result<()> {
         let about = About::Descriptor(terminal);
         let arguments = || format!("{terminal}, {attributes:?}");
@@ -266,6 +304,7 @@ impl Host for SimHost<'_> {
         })
     }
 
+    #[track_caller]
     fn spawn(&mut self, command: &Command) -> std::result::Result<Pid, SpawnError> {
         let about = About::Path(&command.program);
         let spawned = self.call(
@@ -277,6 +316,7 @@ impl Host for SimHost<'_> {
         spawned.map_or_else(|errno| Err(planned(errno)), |spawned| spawned.0)
     }
 
+    #[track_caller]
     fn exec(&mut self, command: &Command) -> SpawnError {
         let about = About::Path(&command.program);
         let failed = self.call(
@@ -292,6 +332,7 @@ impl Host for SimHost<'_> {
         }
     }
 
+    #[track_caller]
     fn wait(&mut self, target: WaitFor, block: bool) -> Result<Option<Exit>> {
         let arguments = || format!("{target:?}, {block}");
         self.call(Call::Wait, About::Nothing, arguments, |kernel, pid| {
@@ -302,6 +343,7 @@ impl Host for SimHost<'_> {
         })
     }
 
+    #[track_caller]
     fn kill(&mut self, pid: Pid, signal: Signal) -> Result<()> {
         let arguments = || format!("{pid}, {signal}");
         self.call(Call::Kill, About::Nothing, arguments, |kernel, me| {
@@ -313,6 +355,7 @@ impl Host for SimHost<'_> {
         Pid(self.pid)
     }
 
+    #[track_caller]
     fn parent(&mut self) -> Pid {
         self.sure(Call::Parent, |kernel, pid| Pid(kernel.processes[pid].parent))
     }
@@ -322,10 +365,12 @@ impl Host for SimHost<'_> {
         User { uid: process.uid, gid: process.gid }
     }
 
+    #[track_caller]
     fn share_core(&mut self) -> Result<()> {
         self.call_bare(Call::ShareCore, Kernel::share_core)
     }
 
+    #[track_caller]
     fn become_subreaper(&mut self) -> Result<()> {
         self.call(Call::BecomeSubreaper, About::Nothing, String::new, |kernel, pid| {
             kernel.process(pid).subreaper = true;
@@ -333,6 +378,7 @@ impl Host for SimHost<'_> {
         })
     }
 
+    #[track_caller]
     fn signals(&mut self, signals: &[Signal]) -> Result<Fd> {
         let arguments = || format!("{signals:?}");
         self.call(Call::Signals, About::Nothing, arguments, |kernel, pid| {
@@ -340,10 +386,12 @@ impl Host for SimHost<'_> {
         })
     }
 
+    #[track_caller]
     fn read_signal(&mut self, fd: Fd) -> Result<Signal> {
         self.call_on(Call::ReadSignal, fd, |kernel, pid| kernel.read_signal(pid, fd))
     }
 
+    #[track_caller]
     fn poll(&mut self, fds: &mut [PollFd], timeout: Option<Duration>) -> Result<usize> {
         let asked = fds.len();
         let arguments = || format!("{asked} descriptors, {timeout:?}");
@@ -369,10 +417,12 @@ impl Host for SimHost<'_> {
         self.kernel.borrow().config.wall_clock + now
     }
 
+    #[track_caller]
     fn socket(&mut self) -> Result<Fd> {
         self.call_bare(Call::Socket, Kernel::socket)
     }
 
+    #[track_caller]
     fn bind(&mut self, socket: Fd, path: &Path) -> Result<()> {
         let arguments = || format!("{socket}, {}", quoted(path));
         self.call(Call::Bind, About::Path(path), arguments, |kernel, pid| {
@@ -380,6 +430,7 @@ impl Host for SimHost<'_> {
         })
     }
 
+    #[track_caller]
     fn listen(&mut self, socket: Fd, backlog: u32) -> Result<()> {
         let arguments = || format!("{socket}, {backlog}");
         self.call(Call::Listen, About::Descriptor(socket), arguments, |kernel, pid| {
@@ -387,6 +438,7 @@ impl Host for SimHost<'_> {
         })
     }
 
+    #[track_caller]
     fn accept(&mut self, socket: Fd) -> Result<Fd> {
         let arguments = || socket.to_string();
         self.call(Call::Accept, About::Descriptor(socket), arguments, |kernel, pid| {
@@ -394,6 +446,7 @@ impl Host for SimHost<'_> {
         })
     }
 
+    #[track_caller]
     fn connect(&mut self, socket: Fd, path: &Path) -> Result<()> {
         let arguments = || format!("{socket}, {}", quoted(path));
         self.call(Call::Connect, About::Path(path), arguments, |kernel, pid| {
@@ -401,6 +454,7 @@ impl Host for SimHost<'_> {
         })
     }
 
+    #[track_caller]
     fn send(&mut self, socket: Fd, bytes: &[u8], fds: &[Fd]) -> Result<usize> {
         let bytes = &bytes[..self.shortened(bytes.len())];
         let arguments = || format!("{socket}, {} {}, {fds:?}", bytes.len(), bytes_text(bytes));
@@ -410,6 +464,7 @@ impl Host for SimHost<'_> {
         })
     }
 
+    #[track_caller]
     fn receive(&mut self, socket: Fd, buffer: &mut [u8]) -> Result<Received> {
         let len = self.shortened(buffer.len());
         let arguments = || format!("{socket}, {len}");
@@ -421,18 +476,22 @@ impl Host for SimHost<'_> {
         Ok(received)
     }
 
+    #[track_caller]
     fn peer(&mut self, socket: Fd) -> Result<Peer> {
         self.call_on(Call::Peer, socket, |kernel, pid| kernel.peer(pid, socket))
     }
 
+    #[track_caller]
     fn socket_path(&mut self, socket: Fd) -> Result<PathBuf> {
         self.call_on(Call::SocketPath, socket, |kernel, pid| kernel.socket_path(pid, socket))
     }
 
+    #[track_caller]
     fn current_dir(&mut self) -> Result<PathBuf> {
         self.call_bare(Call::CurrentDir, |kernel, pid| kernel.current_dir(pid))
     }
 
+    #[track_caller]
     fn change_dir(&mut self, path: &Path) -> Result<()> {
         self.call_at(Call::ChangeDir, path, |kernel, pid| kernel.change_dir(pid, path))
     }

@@ -18,9 +18,11 @@ use crate::mounts::Mount;
 use crate::process::Process;
 use crate::processes::Processes;
 use crate::pty::Pty;
+use crate::site::Made;
 use crate::slab::{Id, Slab};
 use crate::socket::Socket;
 use crate::trace::Trace;
+use crate::trouble::Trouble;
 
 /// A program: what runs when the file that names it is executed. It gets its arguments, its own
 /// name included, and gives its exit status.
@@ -47,7 +49,11 @@ pub(crate) struct Kernel {
     pub(crate) faults: Vec<Fault>,
     /// How many calls a planned fault has hit.
     pub(crate) faults_struck: u64,
+    /// What has befallen the run besides what its flow says.
+    pub(crate) trouble: Trouble,
     pub(crate) trace: Trace,
+    /// Every call that was made, if they are to be listed.
+    pub(crate) calls: Option<Vec<Made>>,
     pub(crate) root: Id<Inode>,
     pub(crate) pts: Id<Inode>,
     pub(crate) next_inode: u64,
@@ -101,6 +107,7 @@ impl Kernel {
         };
         let [root, dev, pts] = [2, 3, 4].map(|number| inodes.insert(directory(number)));
         let trace = Trace::new(config.trace);
+        let calls = config.list_calls.then(Vec::new);
         let entropy = config.entropy;
         let mut kernel = Kernel {
             config,
@@ -115,7 +122,9 @@ impl Kernel {
             programs: Vec::new(),
             faults: Vec::new(),
             faults_struck: 0,
+            trouble: Trouble::default(),
             trace,
+            calls,
             root,
             pts,
             next_inode: 5,

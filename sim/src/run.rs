@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::event::Event;
 use crate::world::World;
+use crate::{Made, Trouble};
 
 /// What a run came to.
 #[derive(Clone, Debug)]
@@ -20,6 +21,10 @@ pub struct Run {
     pub trace: Vec<String>,
     /// What happened, as data, if it was to be kept.
     pub events: Vec<Event>,
+    /// What befell it besides what its flow says.
+    pub trouble: Trouble,
+    /// Every call that was made, if they were to be listed.
+    pub calls: Vec<Made>,
 }
 
 impl Run {
@@ -31,6 +36,8 @@ impl Run {
             steps: world.steps(),
             trace: world.trace(),
             events: world.events(),
+            trouble: world.trouble(),
+            calls: world.calls(),
         }
     }
 }

@@ -18,7 +18,9 @@ use crate::kernel::{INIT, Kernel, LateReap};
 use crate::pipe::PipeBuffer;
 use crate::process::Stage;
 use crate::sched::{Outcome, Scheduler};
+use crate::site::Made;
 use crate::slab::Id;
+use crate::trouble::Trouble;
 
 /// A simulated machine.
 pub struct World {
@@ -327,6 +329,12 @@ impl World {
         self.kernel.borrow().faults.iter().map(|fault| fault.seen).collect()
     }
 
+    /// What has befallen the run besides what its flow says.
+    #[must_use]
+    pub fn trouble(&self) -> Trouble {
+        self.kernel.borrow().trouble
+    }
+
     /// How many steps have been taken.
     #[must_use]
     pub fn steps(&self) -> u64 {
@@ -337,6 +345,12 @@ impl World {
     #[must_use]
     pub fn hash(&self) -> u64 {
         self.kernel.borrow().trace.hash()
+    }
+
+    /// Every call that was made, if the configuration says to list them.
+    #[must_use]
+    pub fn calls(&self) -> Vec<Made> {
+        self.kernel.borrow().calls.clone().unwrap_or_default()
     }
 
     /// What happened, line by line, if the configuration says to keep that.

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use wavetank::Error;
 use wavetank::files::read_file;
 use wavetank::host::{
-    Command, Errno, Exit, ExitStatus, Fd, Host, OpenFlags, Pid, PollFd, Ready, WaitFor, close_all,
+    Errno, Exit, ExitStatus, Fd, Host, OpenFlags, Pid, PollFd, Ready, Signal, WaitFor, close_all,
 };
 use wavetank::manager::{ProcessSpec, StateDir};
 use wavetank::oci::{Dialect, parse_pid};
 
-use super::WORK;
+use super::daemon::run_runtime;
 use super::plan::{Plan, Process, Told};
+use crate::caller::SimHost;
 
 /// Both ends of the talk, and what has come of it so far.
 pub(super) struct Conversation {
@@ -112,7 +113,7 @@ impl Conversation {
         questions.extend(stdin.map(|fd| PollFd::new(fd, Ready::WRITE)));
     }
 
-    pub(super) fn turn<H: Host>(&mut self, host: &mut H, answers: &[PollFd]) {
+    pub(super) fn turn(&mut self, host: &mut SimHost<'_>, answers: &[PollFd]) {
         let ready = |fd: Fd| {
             let answer = answers.iter().find(|answer| answer.fd == fd);
             answer.map_or(Ready::empty(), |answer| answer.ready)
@@ -146,23 +147,29 @@ impl Conversation {
         }
     }
 
-    fn reap_shim<H: Host>(&mut self, host: &mut H) {
+    fn reap_shim(&mut self, host: &mut SimHost<'_>) {
         if self.told.shim_code.is_some() {
             return;
         }
         if let Ok(Some(Exit { status, .. })) = host.wait(WaitFor::Pid(self.shim), false) {
             self.told.shim_code = Some(status.number());
-            if let ExitStatus::Signal(signal) = status {
+            if let ExitStatus::Signal(signal) = status
+                && !host.trouble().signalled
+            {
                 self.told.astonished = Some(format!("signal {signal} ended the shim"));
             }
         }
     }
 
-    fn start_and_signal<H: Host>(&mut self, host: &mut H) {
+    fn start_and_signal(&mut self, host: &mut SimHost<'_>) {
         if self.starts_container && self.pid(host).is_some() {
             self.starts_container = false;
-            if let Err(error) = start_container(host) {
-                self.told.astonished = Some(error);
+            // The daemon's part since 0.2.3.
+            match run_runtime(host, &["start", "c1"]) {
+                Ok(()) => {}
+                // What is not to be had with this container is tried with another one.
+                Err(_) if host.trouble().is_any() => self.end_process(host),
+                Err(error) => self.told.astonished = Some(error),
             }
         }
         let Some((signal, after)) = self.plan.signal else { return };
@@ -181,6 +188,27 @@ impl Conversation {
             self.plan.leaves_after = None;
             close_all(host, output.fd.take());
             output.fd = host.open(&output.path, OpenFlags::READ | OpenFlags::NONBLOCK, 0).ok();
+        }
+    }
+
+    /// Nobody does anything any more, though nothing is wrong with the machine.
+    pub(super) fn give_up(&mut self, host: &mut SimHost<'_>) {
+        if self.is_over() {
+            return;
+        }
+        self.told.astonished = Some("nothing happens any more, and it is not over".to_owned());
+        self.end_process(host);
+        let _ = host.kill(self.shim, Signal::KILL);
+        let ended = host.wait(WaitFor::Pid(self.shim), true);
+        let code = ended.ok().flatten().map_or(-1, |exit| exit.status.number());
+        (self.told.shim_code, self.hung_up) = (Some(code), true);
+        self.outputs.iter_mut().for_each(|output| close_all(host, output.fd.take()));
+    }
+
+    /// Kills the process, if it is known and has not ended.
+    pub(super) fn end_process(&self, host: &mut SimHost<'_>) {
+        if let Some(pid) = self.pid(host).filter(|_| self.told.status.is_none()) {
+            let _ = host.kill(pid, Signal::KILL);
         }
     }
 
@@ -205,6 +233,7 @@ impl Conversation {
 
     pub(super) fn finish<H: Host>(mut self, host: &mut H) -> Told {
         close_all(host, self.stdin.into_iter().chain(self.outputs.iter().filter_map(|it| it.fd)));
+        self.told.pid = self.pid(host);
         self.told.shim_log =
             read_text(host, &self.state.path.join("shim-log.json")).unwrap_or_default();
         self.state.close(host);
@@ -230,25 +259,6 @@ impl Output {
                 close_all(host, [fd]);
             }
         }
-    }
-}
-
-/// The daemon's part since 0.2.3: starts what the shim has created.
-fn start_container<H: Host>(host: &mut H) -> Result<(), String> {
-    let null = Path::new("/dev/null");
-    let null = host
-        .open(null, OpenFlags::READ | OpenFlags::WRITE, 0)
-        .map_err(|errno| format!("open /dev/null: {errno}"))?;
-    let root = format!("--root={WORK}/runtime");
-    let argv = ["fake-runc", &root, "start", "c1"].map(OsString::from).to_vec();
-    let program = PathBuf::from("/bin/fake-runc");
-    let command = Command { program, argv, fds: vec![null; 3], ..Command::default() };
-    let spawned = host.spawn(&command);
-    close_all(host, [null]);
-    let pid = spawned.map_err(|error| format!("fake-runc start: {error:?}"))?;
-    match host.wait(WaitFor::Pid(pid), true) {
-        Ok(Some(exit)) if exit.status.success() => Ok(()),
-        other => Err(format!("fake-runc start: {other:?}")),
     }
 }
 

@@ -1,30 +1,37 @@
 //! The daemon and its client as one actor: starts shims, talks to them, and tells what it saw.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
-use wavetank::host::{Host, PollFd};
+use wavetank::host::{Command, Host, OpenFlags, PollFd, WaitFor, close_all};
 use wavetank::manager::ProcessSpec;
 use wavetank::stdio::StreamPaths;
 
 use super::WORK;
 use super::conversation::Conversation;
 use super::plan::{Plan, Process, Told};
+use crate::caller::SimHost;
+use crate::trouble::{Impatience, Patience};
 
 /// How long the daemon waits before it looks again for a file that nothing announces.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
-pub(super) fn play<H: Host>(host: &mut H, plan: &Plan) -> Vec<Told> {
+pub(super) fn play(host: &mut SimHost<'_>, plan: &Plan) -> Vec<Told> {
+    let mut patience = Patience::default();
     let mut conversations: Vec<Conversation> = Vec::new();
     let mut told = Vec::new();
     for process in &plan.processes {
         while conversations.first().is_some_and(|init| init.pid(host).is_none() && !init.is_over())
         {
-            turn(host, &mut conversations, true);
+            turn(host, &mut conversations, true, &mut patience);
         }
         match Conversation::begin(host, plan, spec(process), process) {
-            Ok(conversation) => conversations.push(conversation),
+            Ok(conversation) => {
+                patience.renew();
+                conversations.push(conversation);
+            }
             Err(error) => told.push(Told {
                 process: process.id.clone(),
                 astonished: Some(error.to_string()),
@@ -41,7 +48,10 @@ pub(super) fn play<H: Host>(host: &mut H, plan: &Plan) -> Vec<Told> {
             }
             must_look_again |= conversation.must_look_again();
         }
-        turn(host, &mut conversations, must_look_again);
+        turn(host, &mut conversations, must_look_again, &mut patience);
+    }
+    if host.trouble().is_any() {
+        clean_up(host, &conversations);
     }
     told.extend(conversations.into_iter().map(|conversation| conversation.finish(host)));
     let left = Path::new(WORK).join("runtime/c1");
@@ -51,12 +61,54 @@ pub(super) fn play<H: Host>(host: &mut H, plan: &Plan) -> Vec<Told> {
     told
 }
 
-fn turn<H: Host>(host: &mut H, conversations: &mut [Conversation], must_look_again: bool) {
+/// What the daemon does about a container whose shim may not have seen it off: on a machine that
+/// is well again it ends what runs and has the runtime forget it.
+fn clean_up(host: &mut SimHost<'_>, conversations: &[Conversation]) {
+    host.heal();
+    for conversation in conversations.iter().rev() {
+        conversation.end_process(host);
+    }
+    if host.stat(&Path::new(WORK).join("runtime/c1")).is_ok() {
+        // Whatever it says, the look at what it still has tells.
+        let _ = run_runtime(host, &["delete", "--force", "c1"]);
+    }
+}
+
+/// Runs the runtime to its end, as the daemon does itself.
+pub(super) fn run_runtime<H: Host>(host: &mut H, words: &[&str]) -> Result<(), String> {
+    let null = Path::new("/dev/null");
+    let null = host
+        .open(null, OpenFlags::READ | OpenFlags::WRITE, 0)
+        .map_err(|errno| format!("open /dev/null: {errno}"))?;
+    let root = format!("--root={WORK}/runtime");
+    let argv = ["fake-runc", &root].iter().chain(words).map(OsString::from).collect();
+    let program = PathBuf::from("/bin/fake-runc");
+    let command = Command { program, argv, fds: vec![null; 3], ..Command::default() };
+    let spawned = host.spawn(&command);
+    close_all(host, [null]);
+    let pid = spawned.map_err(|error| format!("fake-runc {words:?}: {error:?}"))?;
+    match host.wait(WaitFor::Pid(pid), true) {
+        Ok(Some(exit)) if exit.status.success() => Ok(()),
+        other => Err(format!("fake-runc {words:?}: {other:?}")),
+    }
+}
+
+fn turn(
+    host: &mut SimHost<'_>,
+    conversations: &mut [Conversation],
+    must_look_again: bool,
+    patience: &mut Patience,
+) {
     let mut questions: Vec<PollFd> = Vec::new();
     for conversation in conversations.iter() {
         conversation.ask(&mut questions);
     }
-    let _ = host.poll(&mut questions, must_look_again.then_some(LOOK_AGAIN));
+    let left = patience.left(host);
+    let again = must_look_again.then_some(LOOK_AGAIN);
+    let _ = host.poll(&mut questions, [left, again].into_iter().flatten().min());
+    if patience.ends(host) == Some(Impatience::Hangs) {
+        conversations.iter_mut().for_each(|conversation| conversation.give_up(host));
+    }
     for conversation in conversations.iter_mut() {
         conversation.turn(host, &questions);
     }

@@ -5,52 +5,72 @@ use std::path::{Path, PathBuf};
 use super::flows::{Expected, Flow};
 use super::plan::Told;
 use crate::run::{Failure, SETTLES};
-use crate::{Outcome, World};
+use crate::{Outcome, Trouble, World};
 
 /// Something that must hold.
 struct Oracle {
     name: &'static str,
     promise: &'static str,
     /// What speaks against it, if anything.
-    objection: fn(&Expected, &Told) -> Option<String>,
+    objection: fn(&Seen<'_>) -> Option<String>,
+}
+
+/// What is known of a process when all is over.
+struct Seen<'r> {
+    expected: &'r Expected,
+    told: &'r Told,
+    trouble: Trouble,
+    /// What the kernel says of its end, as `exitStatus` does.
+    ended: Option<String>,
+}
+
+impl Seen<'_> {
+    /// In trouble a process may have failed, if that was told: by the shim's exit code or in its log.
+    fn may_have_failed(&self) -> bool {
+        let is_told = self.told.shim_code != Some(0) || !self.told.shim_log.is_empty();
+        self.trouble.is_any() && is_told
+    }
 }
 
 const ORACLES: [Oracle; 5] = [
     Oracle {
         name: "protocol",
-        promise: "the daemon sees nothing that the protocol does not allow",
-        objection: |_, told| told.astonished.clone(),
+        promise: "the daemon sees nothing that the protocol does not allow, whatever happened",
+        objection: |seen| seen.told.astonished.clone(),
     },
     Oracle {
         name: "shim's end",
-        promise: "the shim itself ends well, or as a failed start has to",
-        objection: |expected, told| {
-            let differs = told.shim_code != Some(expected.shim_code);
-            differs.then(|| format!("its shim ended with {:?}", told.shim_code))
+        promise: "the shim itself ends well, or as a failed start has to; in trouble, it ends",
+        objection: |seen| {
+            let code = seen.told.shim_code;
+            let is_right = code == Some(seen.expected.shim_code);
+            let fits = is_right || (seen.trouble.is_any() && code.is_some());
+            (!fits).then(|| format!("its shim ended with {code:?}"))
         },
     },
     Oracle {
         name: "status",
-        promise: "the exit status is there when the exit fifo hangs up, and is the process's own",
-        objection: |expected, told| {
-            let differs = told.status != expected.status;
-            differs.then(|| format!("its status is {:?}, not {:?}", told.status, expected.status))
-        },
+        promise: "the exit status is there when the exit fifo hangs up, and is the process's own; \
+                  in trouble there may be none, if that is told, but never another one",
+        objection: status,
     },
     Oracle {
         name: "output",
-        promise: "the client reads what the process wrote, whole and in order",
+        promise: "the client reads what the process wrote, whole and in order; in trouble it may \
+                  be cut off, if that is told, but is right up to there",
         objection: output,
     },
     Oracle {
         name: "log",
         promise: "the shim's log says what went wrong, and nothing if nothing did",
-        objection: |expected, told| {
-            let fits = match expected.log {
-                "" => told.shim_log.is_empty(),
-                text => told.shim_log.contains(text),
+        objection: |seen| {
+            let log = &seen.told.shim_log;
+            let fits = match seen.expected.log {
+                _ if seen.trouble.is_any() => true,
+                "" => log.is_empty(),
+                text => log.contains(text),
             };
-            (!fits).then(|| format!("the log does not say {:?}", expected.log))
+            (!fits).then(|| format!("the log does not say {:?}", seen.expected.log))
         },
     },
 ];
@@ -67,9 +87,11 @@ pub(super) fn verdict(
         return Some(Failure { objection: outcome.to_string(), log: log(), ..SETTLES });
     }
     let differing = flow.expected.iter().zip(told).find_map(|(expected, told)| {
-        let (oracle, objection) = ORACLES
-            .iter()
-            .find_map(|oracle| Some((oracle, (oracle.objection)(expected, told)?)))?;
+        let ended = told.pid.and_then(|pid| world.exit_status(pid));
+        let ended = ended.map(|status| status.number().to_string());
+        let seen = Seen { expected, told, trouble: world.trouble(), ended };
+        let (oracle, objection) =
+            ORACLES.iter().find_map(|oracle| Some((oracle, (oracle.objection)(&seen)?)))?;
         Some(Failure {
             oracle: oracle.name,
             promise: oracle.promise,
@@ -88,7 +110,8 @@ pub(super) fn verdict(
         let left = world.leaks(&lasting()).first()?.to_string();
         Some(Failure {
             oracle: "nothing left",
-            promise: "no process, zombie, descriptor, fifo, socket or file is left",
+            promise: "no process, zombie, descriptor, fifo, socket or file is left; in trouble, \
+                      once the daemon has cleaned up on a machine that is well again",
             objection: left,
             log: log(),
         })
@@ -102,11 +125,24 @@ fn lasting() -> Vec<PathBuf> {
     programs.chain(["/bin".into(), "/tmp".into()]).collect()
 }
 
-fn output(expected: &Expected, told: &Told) -> Option<String> {
+fn status(seen: &Seen<'_>) -> Option<String> {
+    let (expected, told) = (&seen.expected.status, &seen.told.status);
+    let is_given_up = told.is_none() && seen.may_have_failed();
+    // What the daemon killed because it was not to be had did not end as it would have.
+    let is_true = seen.trouble.is_any() && told.is_some() && *told == seen.ended;
+    let fits = told == expected || is_given_up || is_true;
+    (!fits).then(|| format!("its status is {told:?}, not {expected:?}"))
+}
+
+fn output(seen: &Seen<'_>) -> Option<String> {
+    let Seen { told, expected, .. } = seen;
     let streams =
         [("stdout", &told.stdout, &expected.stdout), ("stderr", &told.stderr, &expected.stderr)];
-    streams.into_iter().find(|(_, seen, wanted)| seen != wanted).map(|(name, seen, wanted)| {
-        let same = seen.iter().zip(wanted).take_while(|(one, other)| one == other).count();
-        format!("{name}: {} bytes of {}, the first {same} right", seen.len(), wanted.len())
+    streams.into_iter().find_map(|(name, seen_bytes, wanted)| {
+        let same = seen_bytes.iter().zip(wanted).take_while(|(one, other)| one == other).count();
+        let is_cut = same == seen_bytes.len() && seen.may_have_failed();
+        let (have, want) = (seen_bytes.len(), wanted.len());
+        (seen_bytes != wanted && !is_cut)
+            .then(|| format!("{name}: {have} bytes of {want}, the first {same} right"))
     })
 }

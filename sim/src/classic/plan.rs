@@ -1,6 +1,6 @@
 //! What a daemon is to do, and what it has seen.
 
-use wavetank::host::{Signal, WindowSize};
+use wavetank::host::{Pid, Signal, WindowSize};
 use wavetank::oci::Dialect;
 
 /// What the daemon is to do.
@@ -43,6 +43,8 @@ pub struct Process {
 pub struct Told {
     /// Which process.
     pub process: String,
+    /// Its pid, if it was told.
+    pub pid: Option<Pid>,
     /// The exit code of its shim.
     pub shim_code: Option<i32>,
     /// What `exitStatus` said when the exit fifo hung up.

@@ -5,10 +5,12 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use wavetank::host::{
-    Command, Errno, Fd, Host, OpenFlags, PollFd, Ready, Result, WaitFor, close_all,
+    Command, Errno, Fd, Host, OpenFlags, PollFd, Ready, Result, Signal, WaitFor, close_all,
 };
 
 use super::plan::Told;
+use crate::caller::SimHost;
+use crate::trouble::{Impatience, Patience};
 
 /// What the user types, and what the program is given to read.
 #[derive(Clone, Debug, Default)]
@@ -19,7 +21,7 @@ pub struct Typed {
     pub input: Vec<u8>,
 }
 
-pub(super) fn play<H: Host>(host: &mut H, typed: &Typed) -> Told {
+pub(super) fn play(host: &mut SimHost<'_>, typed: &Typed) -> Told {
     let mut told = Told { process: "run".to_owned(), ..Told::default() };
     if let Err(errno) = converse(host, typed, &mut told) {
         told.astonished = Some(format!("the user's own call failed: {errno}"));
@@ -27,7 +29,7 @@ pub(super) fn play<H: Host>(host: &mut H, typed: &Typed) -> Told {
     told
 }
 
-fn converse<H: Host>(host: &mut H, typed: &Typed, told: &mut Told) -> Result<()> {
+fn converse(host: &mut SimHost<'_>, typed: &Typed, told: &mut Told) -> Result<()> {
     let [stdin, stdout, stderr] = [
         host.pipe(OpenFlags::empty())?,
         host.pipe(OpenFlags::empty())?,
@@ -44,6 +46,7 @@ fn converse<H: Host>(host: &mut H, typed: &Typed, told: &mut Told) -> Result<()>
     close_all(host, [stdin.read, stdout.write, stderr.write]);
     let pid = spawned.map_err(|error| error.errno)?;
     host.set_nonblocking(stdin.write, true)?;
+    let mut patience = Patience::default();
     let mut input: VecDeque<u8> = typed.input.iter().copied().collect();
     let mut feeding = Some(stdin.write);
     let mut reading = vec![(stdout.read, Vec::new(), true), (stderr.read, Vec::new(), true)];
@@ -57,7 +60,12 @@ fn converse<H: Host>(host: &mut H, typed: &Typed, told: &mut Told) -> Result<()>
             .map(|(fd, ..)| PollFd::new(*fd, Ready::READ))
             .chain(feeding.map(|fd| PollFd::new(fd, Ready::WRITE)))
             .collect();
-        host.poll(&mut questions, None)?;
+        let left = patience.left(host);
+        host.poll(&mut questions, left)?;
+        if patience.ends(host) == Some(Impatience::Hangs) {
+            told.astonished = Some("nothing happens any more, and it is not over".to_owned());
+            host.kill(pid, Signal::KILL)?;
+        }
         for answer in questions.iter().filter(|answer| !answer.ready.is_empty()) {
             if feeding == Some(answer.fd) {
                 feed(host, answer.fd, &mut input);

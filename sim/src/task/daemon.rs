@@ -15,6 +15,7 @@ use super::plan::{Exit, Name, Process, Step, Told, Until, container_of, exec_of}
 use super::streams::Streams;
 use super::{CGROUP_DIR, SHIM, SOCKETS, WORK, asks, memory_events};
 use crate::caller::SimHost;
+use crate::trouble::{Impatience, Patience};
 
 /// How long the daemon waits before it looks again for what no descriptor tells of.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
@@ -54,6 +55,8 @@ struct Daemon<'f> {
     recollection: Option<Vec<usize>>,
     /// How often something that a planned fault spoilt was tried again.
     repeated: u32,
+    patience: Patience,
+    has_cleaned_up: bool,
     told: Told,
 }
 
@@ -85,10 +88,12 @@ pub(super) fn play(host: &mut SimHost<'_>, flow: &Flow) -> Told {
         census: None,
         recollection: None,
         repeated: 0,
+        patience: Patience::default(),
+        has_cleaned_up: false,
         told: Told::default(),
     };
     daemon.begin(host);
-    while daemon.threads.iter().any(|thread| !thread.is_over()) {
+    while daemon.threads.iter().any(|thread| !thread.is_over()) || daemon.cleans_up() {
         daemon.go_on(host);
     }
     daemon.see_shims_off(host);
@@ -187,6 +192,7 @@ impl Daemon<'_> {
         }
         self.threads[at].until = None;
         let Some(step) = self.threads[at].steps.pop_front() else { return };
+        self.patience.renew();
         match step {
             Step::Launch(name) => self.launch(host, at, name, "start"),
             Step::CleanUp(name) => self.launch(host, at, name, "delete"),
@@ -276,8 +282,12 @@ impl Daemon<'_> {
         let rest = rest.map(|until| until.saturating_sub(host.now()));
         let must_look = self.streams.values().any(Streams::must_look_again);
         let again = must_look.then_some(LOOK_AGAIN);
-        let timeout = [timeout, rest, again].into_iter().flatten().min();
+        let left = self.patience.left(host);
+        let timeout = [timeout, rest, again, left].into_iter().flatten().min();
         let _ = host.poll(&mut questions, timeout);
+        if self.patience.ends(host) == Some(Impatience::Hangs) {
+            return self.lose_patience(host);
+        }
         let is_ready =
             |fd: Fd| questions.iter().any(|answer| answer.fd == fd && !answer.ready.is_empty());
         for log in self.logs.iter().filter(|fd| is_ready(**fd)) {
@@ -341,6 +351,8 @@ fn process<'f>(flow: &'f Flow, name: &str) -> Option<&'f Process> {
 
 mod calls;
 mod ending;
+mod giving_up;
 
 use calls::Open;
 use ending::shims;
+pub(super) use giving_up::LATER;

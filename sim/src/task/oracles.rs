@@ -1,12 +1,14 @@
 //! What must hold of every run, whatever the flow and the order of events.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
+use super::daemon::LATER;
 use super::flows::Flow;
-use super::plan::{Event, Process, Told, container_of, exec_of};
-use super::{SHIM, lasting};
+use super::plan::{Event, Exit, Process, Told, container_of, exec_of};
+use super::{SHIM, SOCKETS, lasting};
 use crate::run::{Failure, SETTLES};
-use crate::{Outcome, World};
+use crate::{Leftover, Outcome, Trouble, World};
 
 /// Something that must hold.
 struct Oracle {
@@ -16,28 +18,35 @@ struct Oracle {
     objection: fn(&Run<'_>) -> Option<String>,
 }
 
+/// What `delete` says of a container whose end nobody recorded: it kills what is left.
+const INVENTED: u32 = 137;
+
 /// All that is known of a run.
 struct Run<'r> {
     world: &'r World,
     flow: &'r Flow,
     told: &'r Told,
     before: &'r [PathBuf],
+    trouble: Trouble,
 }
 
 const ORACLES: [Oracle; 13] = [
     Oracle {
         name: "answers",
-        promise: "every call is answered, in one of the ways that the flow allows",
+        promise: "every call is answered, in one of the ways that the flow allows; in trouble it \
+                  may be refused, or its connection break, but nobody waits for nothing",
         objection: |run| run.told.wrong.first().cloned(),
     },
     Oracle {
         name: "one exit",
-        promise: "of every process that was made, and of no other, exactly one exit is told",
+        promise: "of every process that was made, and of no other, exactly one exit is told; none \
+                  only if its server was lost or the daemon has given it up, and two never",
         objection: one_exit,
     },
     Oracle {
         name: "truth",
-        promise: "an exit is told with the status that the kernel knows, and that the flow expects",
+        promise: "an exit is told with the status that the kernel knows, and that the flow \
+                  expects; only `delete` may say 137 of one that nobody recorded, in trouble",
         objection: truth,
     },
     Oracle {
@@ -68,21 +77,24 @@ const ORACLES: [Oracle; 13] = [
     },
     Oracle {
         name: "output",
-        promise: "the client reads what the process wrote, whole, in order, and then the end",
+        promise: "the client reads what the process wrote, whole, in order, and then the end; in \
+                  trouble it may be cut off, if that is told, but is right up to there",
         objection: output,
     },
     Oracle {
         name: "time",
-        promise: "a flow is over when there is nothing more to wait for",
+        promise: "a flow is over when there is nothing more to wait for, in trouble later, but soon",
         objection: |run| {
-            let (end, limit) = (run.told.end, run.flow.limit);
+            let later = if run.trouble.is_any() { LATER } else { Duration::ZERO };
+            let (end, limit) = (run.told.end, run.flow.limit + later);
             (end > limit).then(|| format!("over after {end:?}, not within {limit:?}"))
         },
     },
     Oracle {
         name: "nothing left",
-        promise: "no process, zombie, descriptor, mount, fifo, socket or file is left",
-        objection: |run| run.world.leaks(&lasting(run.before)).first().map(ToString::to_string),
+        promise: "no process, zombie, descriptor, mount, fifo, socket or file is left; in trouble, \
+                  once the daemon has cleaned up on a machine that is well again",
+        objection: nothing_left,
     },
     Oracle {
         name: "zombies",
@@ -91,7 +103,8 @@ const ORACLES: [Oracle; 13] = [
     },
     Oracle {
         name: "log",
-        promise: "the shims' log says what went wrong, and nothing if nothing did",
+        promise: "the shims' log says what went wrong, and nothing if nothing did; in trouble, \
+                  anything",
         objection: silence,
     },
 ];
@@ -109,7 +122,7 @@ pub(super) fn verdict(
         let wrong = told.wrong.iter().map(|wrong| format!("; {wrong}")).next().unwrap_or_default();
         return Some(Failure { objection: format!("{outcome}{wrong}"), log, ..SETTLES });
     }
-    let run = Run { world, flow, told, before };
+    let run = Run { world, flow, told, before, trouble: world.trouble() };
     ORACLES.iter().find_map(|oracle| {
         let objection = (oracle.objection)(&run)?;
         let Oracle { name, promise, .. } = *oracle;
@@ -120,7 +133,8 @@ pub(super) fn verdict(
 fn silence(run: &Run<'_>) -> Option<String> {
     let (log, expected) = (&run.told.log, run.flow.log);
     let is_right = if expected.is_empty() { log.is_empty() } else { log.contains(expected) };
-    (run.flow.log_counts && !is_right).then(|| format!("the log does not say {expected:?}"))
+    (run.flow.log_counts && !run.trouble.is_any() && !is_right)
+        .then(|| format!("the log does not say {expected:?}"))
 }
 
 impl Run<'_> {
@@ -128,10 +142,32 @@ impl Run<'_> {
     fn events(&self, name: &str) -> Vec<&Event> {
         let mut events: Vec<&Event> =
             self.told.events.iter().filter(|event| event.name == name).collect();
-        if self.flow.may_repeat_events {
+        if self.flow.may_repeat_events || self.trouble.is_any() {
             events.dedup();
         }
         events
+    }
+
+    /// Its number, as it was answered, or else as an event had it.
+    fn pid(&self, name: &str) -> u32 {
+        let told = || self.events(name).iter().map(|event| event.pid).find(|pid| *pid != 0);
+        self.told.pids.get(name).copied().or_else(told).unwrap_or(0)
+    }
+
+    /// Whether something may never have been told: its server was lost, or the daemon gave up.
+    fn may_be_untold(&self) -> bool {
+        self.told.lost || self.told.gave_up
+    }
+
+    /// Whether output may be cut off: the shim has said that something went wrong, or the daemon
+    /// knows it, since it has given up or lost the server.
+    fn has_told_of_loss(&self) -> bool {
+        self.trouble.is_any() && (self.may_be_untold() || !self.told.log.is_empty())
+    }
+
+    /// Whether `delete` may have had to invent an end, for want of a record.
+    fn may_be_unrecorded(&self) -> bool {
+        self.flow.exit_is_unrecorded || self.trouble.is_any()
     }
 
     fn count(&self, name: &str, topic: &str) -> usize {
@@ -151,8 +187,11 @@ fn one_exit(run: &Run<'_>) -> Option<String> {
         let name = process.name;
         let was_made = run.told.pids.contains_key(name);
         let count = run.count(name, "/tasks/exit");
-        (count != usize::from(was_made) && !(process.may_vanish && count == 0))
-            .then(|| format!("{name}: {count} exits; it was made: {was_made}"))
+        let may_be_none = process.may_vanish || run.may_be_untold();
+        let fits = count == usize::from(was_made) || (may_be_none && count == 0);
+        // Whoever gave it up may not have heard that it was made.
+        let fits = fits || (run.may_be_untold() && count == 1);
+        (!fits).then(|| format!("{name}: {count} exits; it was made: {was_made}"))
     })
 }
 
@@ -160,11 +199,13 @@ fn truth(run: &Run<'_>) -> Option<String> {
     run.told.exits.iter().find_map(|(name, exits)| {
         let process = run.processes().find(|process| process.name == name.as_str());
         let Some(process) = process else { return Some(format!("an exit of {name}")) };
-        let pid = run.told.pids.get(name).copied().unwrap_or(0);
+        let pid = run.pid(name);
         let known = run.world.exit_status(wavetank::host::Pid(pid.cast_signed()));
         let known = known.map(|status| status.number().unsigned_abs());
-        let counts = |source: &str| !run.flow.exit_is_unrecorded || source != "delete";
-        exits.iter().filter(|exit| counts(exit.0)).find_map(|(source, exit)| {
+        let counts = |source: &str, exit: &Exit| {
+            source != "delete" || !run.may_be_unrecorded() || exit.status != INVENTED
+        };
+        exits.iter().filter(|exit| counts(exit.0, &exit.1)).find_map(|(source, exit)| {
             let status = exit.status;
             // Where numbers come again, the kernel's list does not say whose exit it was.
             let is_known = run.flow.config.pid_max > 1000;
@@ -172,8 +213,9 @@ fn truth(run: &Run<'_>) -> Option<String> {
                 return Some(format!("{source} of {name}: {status}, but pid {pid}: {known:?}"));
             }
             let expected = &process.ends;
-            (!expected.contains(&status))
-                .then(|| format!("{source} of {name}: {status}, not of {expected:?}"))
+            // The daemon kills what it gives up, and so it ended.
+            let is_expected = expected.contains(&status) || run.told.gave_up && status == INVENTED;
+            (!is_expected).then(|| format!("{source} of {name}: {status}, not of {expected:?}"))
         })
     })
 }
@@ -198,11 +240,15 @@ fn order(run: &Run<'_>) -> Option<String> {
         }
         let was_started = run.told.started.iter().any(|started| started == name);
         let start_told = places.contains(&1);
-        if was_started != start_told && !run.flow.shim_is_killed && !process.may_vanish {
+        if was_started != start_told
+            && !run.flow.shim_is_killed
+            && !process.may_vanish
+            && !run.may_be_untold()
+        {
             return Some(format!("{name}: started: {was_started}; {:?}", told()));
         }
         let pids = run.events(name).into_iter().filter(|event| event.pid != 0);
-        let pid = run.told.pids.get(name).copied().unwrap_or(0);
+        let pid = run.pid(name);
         let other = pids.map(|event| event.pid).find(|told| *told != pid)?;
         Some(format!("{name}: pid {other} in an event, and {pid} in an answer"))
     })
@@ -211,7 +257,7 @@ fn order(run: &Run<'_>) -> Option<String> {
 fn deletions(run: &Run<'_>) -> Option<String> {
     let containers = run.told.deleted.iter().filter(|name| exec_of(name).is_empty());
     let mut untold = containers.filter(|name| run.count(name, "/tasks/delete") == 0);
-    let name = untold.next().filter(|_| !run.flow.shim_is_killed)?;
+    let name = untold.next().filter(|_| !run.flow.shim_is_killed && !run.may_be_untold())?;
     Some(format!("{name} was deleted, and nobody was told"))
 }
 
@@ -228,20 +274,28 @@ fn memory(run: &Run<'_>) -> Option<String> {
     })
 }
 
+fn nothing_left(run: &Run<'_>) -> Option<String> {
+    let left = run.world.leaks(&lasting(run.before));
+    // The socket of a server that was lost is replaced by the next one.
+    let is_replaced = |left: &Leftover| matches!(left, Leftover::File(path) if path.starts_with(SOCKETS) && run.told.lost);
+    left.iter().find(|left| !is_replaced(left)).map(ToString::to_string)
+}
+
 fn init_last(run: &Run<'_>) -> Option<String> {
-    let exits = || run.told.events.iter().enumerate().filter(|(_, it)| it.topic == "/tasks/exit");
-    exits().find_map(|(place, exit)| {
-        let (init, exec) = (container_of(&exit.name), exec_of(&exit.name));
-        let earlier = exits().any(|(other, it)| other < place && it.name == init);
-        (!exec.is_empty() && earlier && !run.flow.may_repeat_events)
-            .then(|| format!("{} after its init", exit.name))
+    let exits = || run.told.events.iter().filter(|event| event.topic == "/tasks/exit");
+    // An event may come again after a lost answer; what counts is when it first came.
+    let first = |name: &str| exits().position(|exit| exit.name == name);
+    run.processes().map(|process| process.name).find_map(|name| {
+        let init = container_of(name);
+        let is_late = first(name)? > first(init)?;
+        (name != init && is_late).then(|| format!("{name} after its init"))
     })
 }
 
 fn agreement(run: &Run<'_>) -> Option<String> {
     run.told.exits.iter().find_map(|(name, exits)| {
         // Where the record could not be written, `delete` has to invent an end.
-        let counts = |source: &str| !run.flow.exit_is_unrecorded || source != "delete";
+        let counts = |source: &str| !run.may_be_unrecorded() || source != "delete";
         let mut exits = exits.iter().filter(|exit| counts(exit.0));
         let first = exits.next()?;
         let other = exits.find(|exit| exit.1 != first.1)?;
@@ -252,7 +306,8 @@ fn agreement(run: &Run<'_>) -> Option<String> {
 fn output(run: &Run<'_>) -> Option<String> {
     run.processes().find_map(|process| {
         let name = process.name;
-        if run.told.unended.iter().any(|it| it == name) && !process.is_never_opened {
+        let may_be_unended = process.is_never_opened || run.may_be_untold();
+        if run.told.unended.iter().any(|it| it == name) && !may_be_unended {
             return Some(format!("{name}: its output has not come to its end"));
         }
         let seen = run.told.outputs.get(name)?;
@@ -264,7 +319,8 @@ fn output(run: &Run<'_>) -> Option<String> {
         let streams = streams.into_iter().filter(|it| speaks_for_itself && counts(it.0));
         streams.into_iter().find_map(|(stream, seen, wrote)| {
             let same = seen.iter().zip(wrote).take_while(|(one, other)| one == other).count();
-            let cut = process.may_be_cut && same == seen.len();
+            let may_be_cut = process.may_be_cut || run.has_told_of_loss();
+            let cut = may_be_cut && same == seen.len();
             let (have, want) = (seen.len(), wrote.len());
             (seen != wrote && !cut)
                 .then(|| format!("{name} {stream}: {have} bytes of {want}, the first {same} right"))

@@ -315,6 +315,10 @@ pub struct Told {
     pub memory_kills: u32,
     /// What must not be, found at once.
     pub wrong: Vec<String>,
+    /// A server went that nobody told to, or the daemon killed it; so much is lost.
+    pub lost: bool,
+    /// The daemon gave its plan up and cleaned up.
+    pub gave_up: bool,
     /// The shims' logs.
     pub log: String,
     /// When all was over.

@@ -46,16 +46,6 @@ impl Daemon<'_> {
         }
     }
 
-    /// Tries once more what may have met the planned fault, which comes only once.
-    pub(super) fn repeat(&mut self, at: usize, step: Step) -> bool {
-        let may = self.flow.repeats && self.repeated < 6;
-        if may {
-            self.repeated += 1;
-            self.threads[at].steps.push_front(step);
-        }
-        may
-    }
-
     /// Makes the connection that a thread needs.
     pub(super) fn connect(&mut self, host: &mut SimHost<'_>, at: usize, name: Name) -> bool {
         if self.threads[at].client.is_some() {
@@ -72,7 +62,12 @@ impl Daemon<'_> {
                 true
             }
             Err(error) => {
-                if !self.repeat(at, Step::Launch(container)) {
+                self.miss_servers(host);
+                let is_troubled = host.trouble().is_any();
+                if is_troubled && self.told.pids.contains_key(container) {
+                    // Whoever was made there has lost its shim.
+                    self.give_up(host);
+                } else if !self.takes_care(host, at, Step::Launch(container)) && !is_troubled {
                     self.told.wrong.push(error.to_string());
                 }
                 false
@@ -96,8 +91,10 @@ impl Daemon<'_> {
         answer: Answer,
     ) -> Option<u32> {
         if !self.connect(host, at, ask.name()) {
-            if self.flow.repeats {
-                // After the shim that is to be launched first.
+            // After the shim that is to be launched first.
+            if let Some(Step::Launch(_)) = self.threads[at].steps.front()
+                && self.is_lenient(host)
+            {
                 self.threads[at].steps.insert(1, Step::Ask(ask, answer));
             }
             return None;
@@ -117,7 +114,7 @@ impl Daemon<'_> {
                 Some(stream)
             }
             Err(error) => {
-                if !self.repeat(at, Step::Ask(ask, answer)) {
+                if !self.takes_care(host, at, Step::Ask(ask, answer)) && !self.told.gave_up {
                     self.told.wrong.push(format!("{ask:?}: {error}"));
                 }
                 self.hang_up(host, at);
@@ -160,6 +157,16 @@ impl Daemon<'_> {
         }
     }
 
+    /// After a connection broke: whether there still is a server, if anybody waits for an end.
+    fn come_to_know(&mut self, host: &mut SimHost<'_>, at: usize) {
+        self.miss_servers(host);
+        let thread = &self.threads[at];
+        let waits = !thread.lost_waits.is_empty() && !self.told.gave_up;
+        if let Some(name) = thread.container.filter(|_| waits) {
+            self.connect(host, at, name);
+        }
+    }
+
     pub(super) fn turn_launch(&mut self, host: &mut SimHost<'_>, at: usize, answers: &[PollFd]) {
         let Some(launch) = &mut self.threads[at].launch else { return };
         let name = launch.name;
@@ -174,7 +181,8 @@ impl Daemon<'_> {
             }
             Some(Err(error)) => {
                 let step = self.threads[at].launch.take().map(|launch| launch.step());
-                if !step.is_some_and(|step| self.repeat(at, step)) {
+                let is_late = matches!(step, Some(Step::Launch(_))) && self.told.gave_up;
+                if !is_late && !step.is_some_and(|step| self.takes_care(host, at, step)) {
                     self.told.wrong.push(error);
                 }
             }
@@ -194,12 +202,9 @@ impl Daemon<'_> {
             }
         }
         let is_dead = lost.is_some();
-        if is_dead {
-            for open in &thread.open {
-                let ask = open.ask;
-                if !self.flow.shim_is_killed && !self.flow.repeats {
-                    self.told.wrong.push(format!("{ask:?} got no answer: {lost:?}"));
-                }
+        if is_dead && !self.flow.shim_is_killed && !self.is_lenient(host) {
+            for Open { ask, .. } in &self.threads[at].open {
+                self.told.wrong.push(format!("{ask:?} got no answer: {lost:?}"));
             }
         }
         for (open, result) in answered {
@@ -212,9 +217,12 @@ impl Daemon<'_> {
             let thread = &self.threads[at];
             let awaited = thread.open.iter().find(|open| thread.awaited == Some(open.stream));
             if let Some(step) = awaited.map(Open::step) {
-                self.repeat(at, step);
+                self.takes_care(host, at, step);
             }
             self.hang_up(host, at);
+            if host.trouble().is_any() {
+                self.come_to_know(host, at);
+            }
             if self.flow.shim_is_killed {
                 self.threads[at].lost_waits.clear();
             }
@@ -231,17 +239,20 @@ impl Daemon<'_> {
         let Open { ask, answer, made, .. } = open;
         let taken = host.now().saturating_sub(*made);
         // Where timers race, time goes on though there is something to do.
-        if ask.is_quick() && taken > AT_ONCE && !self.flow.config.timers_race {
+        let is_timed = !self.flow.config.timers_race && !host.trouble().is_any();
+        if ask.is_quick() && taken > AT_ONCE && is_timed {
             self.told.wrong.push(format!("{ask:?} was answered only after {taken:?}"));
         }
-        let is_allowed = match &result {
-            Ok(_) => answer.may_be_done,
-            Err(status) => answer
-                .refusals
-                .iter()
-                .any(|(code, text)| *code == status.code && status.message.contains(text)),
-        };
-        let is_tried_again = !is_allowed && self.repeat(at, open.step());
+        let is_allowed = self.told.gave_up
+            || match &result {
+                Ok(_) => answer.may_be_done,
+                Err(status) => answer
+                    .refusals
+                    .iter()
+                    .any(|(code, text)| *code == status.code && status.message.contains(text)),
+            };
+        self.patience.renew();
+        let is_tried_again = !is_allowed && self.takes_care(host, at, open.step());
         if !is_allowed && !is_tried_again {
             let what = result.as_ref().map_or_else(ToString::to_string, |_| "done".to_owned());
             self.told.wrong.push(format!("{ask:?} was answered: {what}"));
@@ -261,7 +272,7 @@ impl Daemon<'_> {
             (Ask::Start(name), Ok(payload)) => {
                 self.note_pid(name, &payload);
                 self.told.started.push((*name).to_owned());
-                if self.flow.repeats && !exec_of(name).is_empty() {
+                if self.is_lenient(host) && !exec_of(name).is_empty() {
                     self.wait_for(host, at, name);
                 }
             }
@@ -276,7 +287,7 @@ impl Daemon<'_> {
             }
             (Ask::Wait(_), Err(_)) if !is_allowed => {}
             // A start that failed is tried again, and then there is an end to wait for.
-            (Ask::Wait(_), Ok(payload)) if self.flow.repeats && is_of_nothing(&payload) => {}
+            (Ask::Wait(_), Ok(payload)) if self.is_lenient(host) && is_of_nothing(&payload) => {}
             (Ask::Wait(name), result) => {
                 self.ended.insert(name);
                 if let Some(streams) = self.streams.get_mut(name) {

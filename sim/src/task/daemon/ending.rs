@@ -131,6 +131,9 @@ impl Daemon<'_> {
         while !shims(host).is_empty() {
             if host.now() > limit {
                 self.told.wrong.push("a server goes on after all was deleted".to_owned());
+                self.kill_shims(host);
+            }
+            if host.now() > limit + LONGEST_STAY {
                 break;
             }
             self.turn(host, Some(LOOK_AGAIN));
@@ -163,7 +166,10 @@ impl Daemon<'_> {
         }
         close_all(host, std::mem::take(&mut self.logs).into_iter().chain(self.held_back.take()));
         if !self.flow.shim_is_killed {
-            self.look_for_sockets(host);
+            // Those of a server that was lost are replaced when they are in the way.
+            if !self.told.lost {
+                self.look_for_sockets(host);
+            }
             self.look_for_files(host);
         }
         self.told
@@ -206,6 +212,7 @@ impl Daemon<'_> {
             "rootfs",
             "work",
         ];
+        let is_troubled = host.trouble().is_any();
         for process in &self.flow.plan.processes {
             if !exec_of(process.name).is_empty() {
                 continue;
@@ -213,7 +220,8 @@ impl Daemon<'_> {
             let bundle = Path::new(super::WORK).join("bundles").join(process.name);
             for name in host.list(&bundle).unwrap_or_default() {
                 let name = name.to_string_lossy();
-                if !LASTING.contains(&&*name) && !name.ends_with(".pid") {
+                // In trouble something may be left there, since the daemon removes the bundle.
+                if !is_troubled && !LASTING.contains(&&*name) && !name.ends_with(".pid") {
                     self.told.wrong.push(format!("{name} is left in the bundle {}", process.name));
                 }
             }

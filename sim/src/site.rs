@@ -1,0 +1,57 @@
+//! Where in the source a program makes its calls.
+
+use std::fmt;
+use std::panic::Location;
+
+use serde::{Serialize, Serializer};
+
+use crate::call::Call;
+use crate::kernel::Kernel;
+
+/// A place in the source at which a call is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Site {
+    /// The file, from the top of the workspace.
+    pub file: &'static str,
+    /// The line, counted from 1.
+    pub line: u32,
+    /// Which call.
+    pub call: Call,
+}
+
+impl Site {
+    pub(crate) fn of(call: Call, location: &'static Location<'static>) -> Site {
+        Site { file: location.file(), line: location.line(), call }
+    }
+}
+
+impl fmt::Display for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{} {}", self.file, self.line, self.call.name())
+    }
+}
+
+impl Serialize for Site {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// A call that was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Made {
+    /// The name of the program that made it.
+    pub program: String,
+    /// Where.
+    pub site: Site,
+}
+
+impl Kernel {
+    /// Notes a call, if calls are to be listed.
+    pub(crate) fn note_call(&mut self, pid: i32, site: Site) {
+        let program = &self.processes[pid].name;
+        if let Some(calls) = &mut self.calls {
+            calls.push(Made { program: program.to_string(), site });
+        }
+    }
+}

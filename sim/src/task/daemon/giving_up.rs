@@ -1,0 +1,133 @@
+//! What a daemon does in trouble: tries again, and if that is no use cleans up.
+
+use std::time::Duration;
+
+use wavetank::host::{Host, Signal};
+
+use super::super::plan::{Ask, Name, Step, Until, container_of, done, exec_of};
+use super::{Daemon, Thread};
+use crate::caller::SimHost;
+
+/// How often something that was spoilt is tried again, in all.
+const ATTEMPTS: u32 = 6;
+/// How long what was killed may take to end.
+const DYING: u64 = 1000;
+
+impl Daemon<'_> {
+    /// Whether things may go otherwise than planned: something has happened that the flow does not
+    /// know of, or that its own clients may meet.
+    pub(super) fn is_lenient(&self, host: &SimHost<'_>) -> bool {
+        self.flow.repeats || host.trouble().is_any()
+    }
+
+    /// Takes care of a step that was spoilt: it is tried again, or after too many attempts all is
+    /// given up. False if it should not have been spoilt.
+    pub(super) fn takes_care(&mut self, host: &mut SimHost<'_>, at: usize, step: Step) -> bool {
+        if self.told.gave_up || !self.is_lenient(host) {
+            return false;
+        }
+        if self.repeated < ATTEMPTS {
+            self.repeated += 1;
+            if matches!(step, Step::Launch(_)) {
+                self.census = None;
+            }
+            self.threads[at].steps.push_front(step);
+            return true;
+        }
+        let may_give_up = host.trouble().is_any();
+        if may_give_up {
+            self.give_up(host);
+        }
+        may_give_up
+    }
+
+    /// Drops the plan. The machine is well again from now on, so all that is asked must be answered.
+    pub(super) fn give_up(&mut self, host: &mut SimHost<'_>) {
+        if self.told.gave_up {
+            return;
+        }
+        self.told.gave_up = true;
+        host.heal();
+        self.patience.renew();
+        match &mut self.receiver {
+            Some(receiver) => receiver.refuse(None),
+            None => self.listen(host),
+        }
+        for streams in self.streams.values_mut() {
+            streams.may_read = true;
+            streams.end_input();
+        }
+        for at in 0..self.threads.len() {
+            self.hang_up(host, at);
+            let Thread { steps, until, lost_waits, .. } = &mut self.threads[at];
+            steps.clear();
+            lost_waits.clear();
+            *until = None;
+        }
+    }
+
+    /// Begins to clean up as soon as nothing of the plan is under way any more; false if there is
+    /// nothing to clean up, or that has been done.
+    pub(super) fn cleans_up(&mut self) -> bool {
+        if !self.told.gave_up || self.has_cleaned_up {
+            return false;
+        }
+        self.has_cleaned_up = true;
+        let names: Vec<Name> =
+            self.flow.plan.processes.iter().map(|process| process.name).collect();
+        let (containers, execs): (Vec<Name>, Vec<Name>) =
+            names.into_iter().partition(|name| exec_of(name).is_empty());
+        for name in containers {
+            let execs = execs.iter().filter(|exec| container_of(exec) == name);
+            let asks =
+                [Ask::KillAll(name, 9), Ask::Kill(name, 9)].map(|ask| Step::Ask(ask, done()));
+            let deletes = execs.chain([&name]).map(|it| Step::Ask(Ask::Delete(it), done()));
+            let goes = Step::Ask(Ask::Shutdown(name), done());
+            let is_known = self.addresses.contains_key(name);
+            let steps = &mut self.threads[0].steps;
+            if is_known {
+                steps.extend(asks);
+                steps.push_back(Step::Until(Until::Passed(DYING)));
+                steps.extend(deletes);
+            }
+            steps.push_back(Step::CleanUp(name));
+            steps.extend(is_known.then_some(goes));
+        }
+        !self.threads.iter().all(Thread::is_over)
+    }
+
+    /// Nothing happens any more though nothing is wrong with the machine.
+    pub(super) fn lose_patience(&mut self, host: &mut SimHost<'_>) {
+        let open = |thread: &Thread| {
+            let asked: Vec<Ask> = thread.open.iter().map(|open| open.ask).collect();
+            let launch = thread.launch.as_ref().map(|launch| launch.step());
+            format!("{:?} {asked:?} {launch:?}", thread.steps.front())
+        };
+        let threads: Vec<String> =
+            self.threads.iter().filter(|it| !it.is_over()).map(open).collect();
+        self.told.wrong.push(format!("nothing happens any more: {}", threads.join("; ")));
+        self.kill_shims(host);
+        self.give_up(host);
+    }
+
+    /// Kills all that is of the shim.
+    pub(super) fn kill_shims(&mut self, host: &mut SimHost<'_>) {
+        self.told.lost = true;
+        for pid in super::shims(host) {
+            let _ = host.kill(pid, Signal::KILL);
+        }
+    }
+
+    /// Takes note if fewer servers run than there should be.
+    pub(super) fn miss_servers(&mut self, host: &mut SimHost<'_>) {
+        let me = host.pid();
+        let addresses: std::collections::BTreeSet<&String> = self.addresses.values().collect();
+        let kernel = host.kernel.borrow();
+        let is_server = |pid: &wavetank::host::Pid| kernel.processes[pid.0].parent != me.0;
+        let servers = super::shims(host).iter().filter(|pid| is_server(pid)).count();
+        self.told.lost |= servers < addresses.len();
+    }
+}
+
+/// How long all may take in trouble beyond what the flow says.
+pub(in super::super) const LATER: Duration = Duration::from_secs(600);
