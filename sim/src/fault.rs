@@ -125,7 +125,7 @@ impl Fault {
 
     /// The same as [trouble](crate::Trouble): the flow that is run knows nothing of it.
     #[must_use]
-    pub(crate) fn as_trouble(self) -> Fault {
+    pub(crate) fn into_trouble(self) -> Fault {
         Fault { is_trouble: true, ..self }
     }
 

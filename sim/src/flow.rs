@@ -55,7 +55,7 @@ impl Flow {
             Flow::Task(flow) => (&mut flow.faults, &mut flow.config),
             Flow::Crash(flow) => (&mut flow.faults, &mut flow.config),
         };
-        own.extend(faults.iter().cloned().map(Fault::as_trouble));
+        own.extend(faults.iter().cloned().map(Fault::into_trouble));
         config.planted = bug.or(config.planted);
         self
     }
@@ -66,6 +66,7 @@ impl Flow {
         match &mut self {
             Flow::Classic(flow) => flow.config.list_calls = true,
             Flow::Task(flow) => flow.config.list_calls = true,
+            Flow::Crash(flow) => flow.config.list_calls = true,
         }
         self
     }

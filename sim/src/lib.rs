@@ -43,6 +43,7 @@ pub mod classic;
 mod config;
 mod counter;
 pub mod crash;
+pub mod errnos;
 mod event;
 mod exit;
 mod fault;

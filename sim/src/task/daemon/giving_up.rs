@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use wavetank::host::{Host, Signal};
 
+use super::super::launch::Launch;
 use super::super::plan::{Ask, Name, Step, Until, container_of, done, exec_of};
 use super::{Daemon, Thread};
 use crate::caller::SimHost;
@@ -100,7 +101,7 @@ impl Daemon<'_> {
     pub(super) fn lose_patience(&mut self, host: &mut SimHost<'_>) {
         let open = |thread: &Thread| {
             let asked: Vec<Ask> = thread.open.iter().map(|open| open.ask).collect();
-            let launch = thread.launch.as_ref().map(|launch| launch.step());
+            let launch = thread.launch.as_ref().map(Launch::step);
             format!("{:?} {asked:?} {launch:?}", thread.steps.front())
         };
         let threads: Vec<String> =
