@@ -89,7 +89,7 @@ pub(super) const EXHIBITS: &[Exhibit] = &[
         class: 25,
         title: "a socket that is there already keeps a shim from starting",
         references: "docker/for-linux#643, #7394",
-        flows: &["task/shim-is-killed"],
+        flows: &["task/socket-left"],
         bug: Some(Bug::BindInUse),
         why_not: "",
     },

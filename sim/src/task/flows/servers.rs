@@ -12,6 +12,7 @@ use crate::{Call, Fault};
 pub(super) fn flows() -> Vec<Flow> {
     vec![
         unplaced(),
+        socket_left(),
         terminated(),
         ends_while_terminated(),
         killed_while_frozen(),
@@ -36,6 +37,17 @@ fn unplaced() -> Flow {
     .complaining();
     flow.repeats = true;
     flow
+}
+
+/// A shim is killed before it has a container, so that nobody cleans up after it; the next one
+/// replaces its socket.
+fn socket_left() -> Flow {
+    let killed = [Step::Launch("c1"), Step::KillShim, Step::SeeShimOff];
+    flow_of(
+        "task/socket-left",
+        vec![process("c1", &["exit", "1"], &[1], "")],
+        vec![steps(&[&killed, &birth("c1"), &burial("c1")])],
+    )
 }
 
 /// The machine goes down, and nobody waits for anybody.
@@ -86,7 +98,6 @@ fn killed_while_frozen() -> Flow {
         Step::Ask(Ask::Pause("c1"), done()),
         Step::KillShim,
         Step::CleanUp("c1"),
-        // The socket that was left is replaced.
         Step::Launch("c1"),
         Step::Ask(Ask::Delete("c1"), refused(Code::NotFound, "container not created")),
         Step::Ask(Ask::Shutdown("c1"), done()),

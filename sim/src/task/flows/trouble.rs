@@ -232,7 +232,6 @@ fn shim_is_killed() -> Flow {
         Step::Until(Until::Output("c1", 1)),
         Step::KillShim,
         Step::CleanUp("c1"),
-        // The socket that was left is replaced.
         Step::Launch("c1"),
         Step::Ask(Ask::Delete("c1"), refused(Code::NotFound, "container not created")),
         Step::Ask(Ask::Shutdown("c1"), done()),
