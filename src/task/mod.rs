@@ -67,8 +67,8 @@ fn run<H: Host>(host: &mut H, program: &OsStr, arguments: &Arguments) -> Result<
     match arguments.action.as_deref() {
         Some("start") => {
             hold_back(host).map_err(|error| error.to_string())?;
-            let answer = start::start(host, program, arguments).map_err(|e| e.to_string())?;
-            print(host, &answer)
+            let started = start::start(host, program, arguments).map_err(|e| e.to_string())?;
+            print(host, &started.answer).inspect_err(|_| start::take_back(host, &started))
         }
         Some("delete") => {
             hold_back(host).map_err(|error| error.to_string())?;
@@ -84,11 +84,14 @@ fn run<H: Host>(host: &mut H, program: &OsStr, arguments: &Arguments) -> Result<
     }
 }
 
-/// What has begun is ended: a daemon that wants us to stop before kills us.
+/// What has begun is ended: a daemon that wants us to stop before kills us, and one that is gone is
+/// told by the call that would write to it.
 fn hold_back<H: Host>(host: &mut H) -> Result<(), Error> {
     // The descriptor stays open as long as this program runs, which is not long.
-    let signals = host.signals(&[Signal::TERM, Signal::INT]);
-    signals.map(drop).map_err(|errno| Error::system("signalfd", "for SIGTERM and SIGINT", errno))
+    let signals = host.signals(&[Signal::TERM, Signal::INT, Signal::PIPE]);
+    signals
+        .map(drop)
+        .map_err(|errno| Error::system("signalfd", "for signals that are held back", errno))
 }
 
 fn print<H: Host>(host: &mut H, bytes: &[u8]) -> Result<(), String> {

@@ -28,7 +28,15 @@ const SOCKET_DIR_LINK: &str = "s";
 /// No process is more ready to be killed (`proc_pid_oom_score_adj(5)`).
 const OOM_SCORE_MAX: i32 = 1000;
 
-/// Gives what is to be answered on stdout. `program` is the name by which we were called.
+/// A shim that is to be told of.
+pub(super) struct Started {
+    /// What is to be answered on stdout.
+    pub(super) answer: Vec<u8>,
+    /// The server and its socket, if it was not there before.
+    own: Option<(Pid, PathBuf)>,
+}
+
+/// Gives the shim that is to be told of. `program` is the name by which we were called.
 ///
 /// # Errors
 /// Why there is no shim; nothing is left of one.
@@ -36,7 +44,7 @@ pub(super) fn start<H: Host>(
     host: &mut H,
     program: &OsStr,
     arguments: &Arguments,
-) -> Result<Vec<u8>, Error> {
+) -> Result<Started, Error> {
     if arguments.id.is_empty() {
         return Err(Error::invalid("shim id", "cannot be empty"));
     }
@@ -54,7 +62,7 @@ pub(super) fn start<H: Host>(
     let listener = match listen(host, &socket).map_err(no_socket)? {
         Listener::Theirs => {
             write_atomically(host, Path::new(ADDRESS), address.as_bytes())?;
-            return Ok(answer);
+            return Ok(Started { answer, own: None });
         }
         Listener::Ours(listener) => listener,
     };
@@ -63,11 +71,29 @@ pub(super) fn start<H: Host>(
         .and_then(|()| launch(host, server, listener, &bootstrap));
     close_all(host, [listener]);
     if started.is_err() {
-        for path in [&socket, Path::new(ADDRESS)] {
-            let _ = host.unlink(path);
-        }
+        remove_traces(host, &socket);
     }
-    started.map(|()| answer)
+    started.map(|pid| Started { answer, own: Some((pid, socket)) })
+}
+
+fn remove_traces<H: Host>(host: &mut H, socket: &Path) {
+    for path in [socket, Path::new(ADDRESS)] {
+        let _ = host.unlink(path);
+    }
+}
+
+/// Ends a server of which nobody could be told: a daemon that was killed meanwhile may have a successor
+/// who has looked for it already.
+pub(super) fn take_back<H: Host>(host: &mut H, started: &Started) {
+    if let Some((pid, socket)) = &started.own {
+        end(host, *pid);
+        remove_traces(host, socket);
+    }
+}
+
+fn end<H: Host>(host: &mut H, pid: Pid) {
+    let _ = host.kill(pid, Signal::KILL);
+    while host.wait(WaitFor::Pid(pid), true) == Err(Errno::EINTR) {}
 }
 
 fn no_socket(error: Error) -> Error {
@@ -153,7 +179,7 @@ fn launch<H: Host>(
     server: Command,
     listener: Fd,
     bootstrap: &Bootstrap,
-) -> Result<(), Error> {
+) -> Result<Pid, Error> {
     let sched_core = variable(server.env.as_deref().unwrap_or_default(), "SCHED_CORE");
     if sched_core.is_some_and(|value| !value.is_empty()) {
         host.share_core().map_err(|errno| Error::system("prctl", "PR_SCHED_CORE", errno))?;
@@ -168,10 +194,9 @@ fn launch<H: Host>(
     let pid = spawned?;
     let placed = place(host, pid, &bootstrap.options.shim_cgroup);
     if placed.is_err() && !host.planted(Bug::ServerLeft) {
-        let _ = host.kill(pid, Signal::KILL);
-        while host.wait(WaitFor::Pid(pid), true) == Err(Errno::EINTR) {}
+        end(host, pid);
     }
-    placed
+    placed.map(|()| pid)
 }
 
 fn place<H: Host>(host: &mut H, pid: Pid, shim_cgroup: &str) -> Result<(), Error> {
