@@ -67,6 +67,7 @@ impl Kernel {
             }
         }
         self.exits.push((Pid(pid), status));
+        self.exit_times.push(self.clock);
         let Kernel { trace, processes, clock, .. } = self;
         let ended = What::Ended { status };
         trace.event([pid_number(pid), 102, 0], || event(*clock, processes, pid, ended));

@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use wavetank::host::{
@@ -27,6 +27,7 @@ const PATTERN_PERIOD: usize = 251;
 /// | `sleep-ms N` | waits |
 /// | `fork-hold-stdout-ms N` | leaves a child behind that keeps our descriptors open for so long |
 /// | `close-stdout` | closes stdout |
+/// | `reopen-terminal` | closes its descriptors, and opens the machine's first terminal as them |
 /// | `winsize` | waits until the terminal at stdin has a size, and prints it |
 /// | `wait-signal N` | waits for that signal and prints its number |
 /// | `die N` | sends itself that signal |
@@ -47,6 +48,7 @@ pub fn guest<H: Host>(host: &mut H, argv: &[OsString]) -> i32 {
             b"sleep-ms" => sleep(host, number(argument())),
             b"fork-hold-stdout-ms" => leave_behind(host, argument()),
             b"close-stdout" => host.close(STDOUT),
+            b"reopen-terminal" => reopen_terminal(host),
             b"winsize" => window_size(host),
             b"wait-signal" => wait_signal(host, argument()),
             b"die" => die(host, argument()),
@@ -168,6 +170,17 @@ fn leave_behind<H: Host>(host: &mut H, milliseconds: &OsStr) -> Result<()> {
         ..Command::default()
     };
     host.spawn(&command).map(drop).map_err(|error| error.errno)
+}
+
+fn reopen_terminal<H: Host>(host: &mut H) -> Result<()> {
+    for fd in [STDIN, STDOUT, STDERR] {
+        host.close(fd)?;
+    }
+    let flags = OpenFlags::READ | OpenFlags::WRITE;
+    for _ in 0..3 {
+        host.open(Path::new("/dev/pts/0"), flags, 0)?;
+    }
+    Ok(())
 }
 
 fn window_size<H: Host>(host: &mut H) -> Result<()> {

@@ -71,6 +71,10 @@ pub(crate) struct Kernel {
     pub(crate) steps: u64,
     /// How every process ended that has ended, in that order.
     pub(crate) exits: Vec<(Pid, ExitStatus)>,
+    /// When each of them did, in nanoseconds since the machine was started.
+    pub(crate) exit_times: Vec<u64>,
+    /// The longest row of polls of one process that did not wait, and its program.
+    pub(crate) longest_row: (u32, Rc<str>),
     /// Ended processes that waited long for being asked about.
     pub(crate) late_reaps: Vec<LateReap>,
 }
@@ -138,6 +142,8 @@ impl Kernel {
             steps: 0,
             exits: Vec::new(),
             late_reaps: Vec::new(),
+            exit_times: Vec::new(),
+            longest_row: (0, Rc::from("")),
         };
         kernel.inodes[root].parent = Some(root);
         kernel.link(root, "dev".into(), dev);

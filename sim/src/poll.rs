@@ -28,6 +28,7 @@ impl Kernel {
             count += usize::from(!it.ready.is_empty());
         }
         if count > 0 || timeout == Some(Duration::ZERO) {
+            self.count_row(pid);
             return Ok(Tried::Done(count));
         }
         if deadline.is_none()
@@ -39,8 +40,18 @@ impl Kernel {
         if deadline.is_some_and(|deadline| deadline <= self.clock) {
             return Ok(Tried::Done(0));
         }
+        self.process(pid).restless = 0;
         let fds = fds.iter().map(|it| (it.fd, it.interest)).collect();
         Ok(Tried::Wait(Wait::Poll { fds, deadline: *deadline }))
+    }
+
+    /// Somebody asks again and again, and never waits.
+    fn count_row(&mut self, pid: i32) {
+        self.process(pid).restless += 1;
+        let process = &self.processes[pid];
+        if process.restless > self.longest_row.0 {
+            self.longest_row = (process.restless, process.name.clone());
+        }
     }
 
     /// What a descriptor is ready for of what was asked, and what is told unasked. A negative

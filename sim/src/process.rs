@@ -60,6 +60,8 @@ pub(crate) struct Process {
     /// Its cgroup's path, from the root of the cgroups.
     pub(crate) cgroup: Rc<str>,
     pub(crate) oom_score_adj: i32,
+    /// How many polls in a row had an answer at once.
+    pub(crate) restless: u32,
     /// Processes with the same number may share a core; 0 is the number of most.
     pub(crate) core: u64,
     /// The first process of its pid namespace; 0 is the machine's own namespace.
@@ -127,6 +129,7 @@ impl Process {
             subreaper: true,
             cgroup: Rc::from("/"),
             oom_score_adj: 0,
+            restless: 0,
             core: 0,
             pid_space: 0,
             children_space: None,
@@ -202,6 +205,7 @@ impl Kernel {
             subreaper: false,
             cgroup: Rc::clone(&parent.cgroup),
             oom_score_adj: parent.oom_score_adj,
+            restless: 0,
             core: parent.core,
             pid_space: parent.children_space.unwrap_or(parent.pid_space),
             children_space: None,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 use wavetank::host::{Command, Errno, ExitStatus, Fd, MountFlags, Pid, Signal, SpawnError};
 
@@ -302,6 +303,21 @@ impl World {
     pub fn exit_status(&self, pid: Pid) -> Option<ExitStatus> {
         let kernel = self.kernel.borrow();
         kernel.exits.iter().rev().find(|(ended, _)| *ended == pid).map(|(_, status)| *status)
+    }
+
+    /// When the process that last had this pid ended, as [`wavetank::host::Host::now`] counts.
+    #[must_use]
+    pub fn exit_time(&self, pid: Pid) -> Option<Duration> {
+        let kernel = self.kernel.borrow();
+        let at = kernel.exits.iter().rposition(|(ended, _)| *ended == pid)?;
+        kernel.exit_times.get(at).copied().map(Duration::from_nanos)
+    }
+
+    /// How many polls in a row one process has made without waiting, and which program that was.
+    #[must_use]
+    pub fn longest_row(&self) -> (u32, String) {
+        let (row, program) = &self.kernel.borrow().longest_row;
+        (*row, program.to_string())
     }
 
     /// How many open files there are in the whole machine, those under way in sockets included.

@@ -44,12 +44,85 @@ macro_rules! bugs {
 }
 
 bugs! {
+    // 1 to 20: exits and pipes.
     /// One `wait(2)` for every `SIGCHLD`, as if signals did not coalesce.
     OneWaitPerSignal "one-wait-per-signal",
+    /// The end of a process is dropped when it comes while something else is being done.
+    ExitLostWhileBusy "exit-lost-while-busy",
+    /// The end of a process that has ended before its start was over is dropped.
+    EarlyExitForgotten "early-exit-forgotten",
+    /// An init's end is told whether its execs have ended or not.
+    InitBeforeExecs "init-before-execs",
+    /// Execs of an init that is dead are still begun, and its end waits for each of them.
+    InitWaitsForStarts "init-waits-for-starts",
+    /// An exec that came while the rest was being killed lives on.
+    ExecOutlivesInit "exec-outlives-init",
+    /// While something is being done a process's end blocks the way, also for the runtime's.
+    ExitsBehindRequests "exits-behind-requests",
+    /// An event that does not arrive at once is given up.
+    PublishesOnce "publishes-once",
+    /// The second attempt to tell an event has the deadline of the first, which is over.
+    RetriesTooLate "retries-too-late",
+    /// An event whose sending was interrupted counts as sent.
+    EventTakenUnsent "event-taken-unsent",
+    /// `Wait` waits for an end that is to come, also where it has come already.
+    WaitsOnlyForward "waits-only-forward",
     /// `delete` says that a container was killed, whatever is known of its end.
     InventedStatus "invented-status",
+    /// A process that somebody else has reaped has ended with 0.
+    NoChildIsZero "no-child-is-zero",
+    /// Children that are not known are reaped, also while one of them may be the new process.
+    ReapedBeforeKnown "reaped-before-known",
+    /// A signal goes to a process's number, whether it is still its own or not.
+    SignalToANumber "signal-to-a-number",
+    /// An end belongs to the first process that had this number.
+    ExitOfANumber "exit-of-a-number",
+    /// A process's end is not told before its output has come to its end.
+    ExitWaitsForOutput "exit-waits-for-output",
+    /// Removing a process waits for its output as long as it takes.
+    DrainWithoutEnd "drain-without-end",
+    /// Output that nobody has read two seconds after the end of its process is lost.
+    DrainCutsOutput "drain-cuts-output",
+    /// When output does not come to its end in time, removing the process fails.
+    DrainEndsDelete "drain-ends-delete",
+    /// After one full disk nothing is carried any more.
+    FullDiskIsFinal "full-disk-is-final",
+    /// A reader that goes away breaks the output for good.
+    NoReaderIsFinal "no-reader-is-final",
+    /// The process gets the client's fifo, and nobody else holds it.
+    FifoGivenAway "fifo-given-away",
+    /// That a logger has ended changes nothing for the process that it read.
+    LoggerGone "logger-gone",
+    /// Output waits for its reader inside `write(2)`, and everybody with it.
+    OutputWaits "output-waits",
+    /// The shim waits until there is room in its log.
+    LogWaits "log-waits",
+    /// The input is opened as programs open files: until somebody has it open to write.
+    OpenWaits "open-waits",
+    /// The input is opened to read and to write, so that it never ends.
+    OwnWriterKept "own-writer-kept",
     /// `CloseIO` does nothing to a process that is not there yet, and is not remembered.
     ForgottenCloseIo "forgotten-close-io",
+    /// `CloseIO` closes the input with all that is still on its way.
+    InputCutByCloseIo "input-cut-by-close-io",
+    /// The shim has the process's ends of the pipes open until it is started.
+    EndsHeldUntilStart "ends-held-until-start",
+    /// Input waits for the process inside `write(2)`, and its output with it.
+    InputWaits "input-waits",
+    /// Where there is nothing to read yet, that is the end.
+    EmptyIsEnd "empty-is-end",
+    /// A full sink is tried again at once, for as long as it is full.
+    FullSinkPolled "full-sink-polled",
+    /// With its process a terminal is closed, whatever is still in it.
+    TerminalDropped "terminal-dropped",
+    /// A terminal that nobody has open for a moment has ended.
+    NoSlaveOfOurs "no-slave-of-ours",
+    /// A terminal's hanging up is a failed read, not its end.
+    HangUpIsFailure "hang-up-is-failure",
+    /// A descriptor is closed once more, when its number is another's.
+    ClosedTwice "closed-twice",
+    /// What a runtime says goes into a pipe, which is read when it has ended.
+    StderrReadLast "stderr-read-last",
     // 21 and on: what waits, what stays behind, loops, and what was read in the code of 0.2.9.
     /// A logger that ends without a word counts as ready.
     ReadyByEnd "ready-by-end",

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Owner;
 use crate::Error;
-use crate::host::{self, Errno, Fd, Host, OpenFlags, WindowSize, variable};
+use crate::host::{self, Bug, Errno, Fd, Host, OpenFlags, WindowSize, variable};
 
 /// How long to wait for a descriptor when there is none to accept a connection with.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
@@ -67,6 +67,7 @@ impl Pty {
     pub fn adopt<H: Host>(host: &mut H, master: Fd) -> Result<Pty, Error> {
         match host.set_nonblocking(master, true).and_then(|()| host.window_size(master)) {
             // Where this fails, the terminal works all the same, but for moments without a slave.
+            Ok(_) if host.planted(Bug::NoSlaveOfOurs) => Ok(Pty { master, slave: None }),
             Ok(_) => Ok(Pty { master, slave: host.open_pty_peer(master).ok() }),
             Err(errno) => {
                 host::close_all(host, [master]);

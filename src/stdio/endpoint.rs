@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
-use crate::host::{Errno, Fd, FileKind, Host, OpenFlags, PollFd, Ready, close_all};
+use crate::host::{Bug, Errno, Fd, FileKind, Host, OpenFlags, PollFd, Ready, close_all};
 
 /// Opens `/dev/null` to read and write: streams for a program that is to have none.
 ///
@@ -35,9 +35,10 @@ impl Input {
     /// What `open(2)` gives for reading.
     pub fn open<H: Host>(host: &mut H, path: &Path) -> Result<Input, Error> {
         let failed = |errno| Error::system("open", path.display(), errno);
-        let source = host
-            .open(path, OpenFlags::READ | OpenFlags::NONBLOCK | OpenFlags::NOCTTY, 0)
-            .map_err(failed)?;
+        let mut flags = OpenFlags::READ | OpenFlags::NONBLOCK | OpenFlags::NOCTTY;
+        flags.set(OpenFlags::WRITE, host.planted(Bug::OwnWriterKept));
+        flags.set(OpenFlags::NONBLOCK, !host.planted(Bug::OpenWaits));
+        let source = host.open(path, flags, 0).map_err(failed)?;
         let closer = if is_fifo(host, source) {
             host.open(path, OpenFlags::WRITE | OpenFlags::NONBLOCK, 0).ok()
         } else {
@@ -82,6 +83,7 @@ impl Output {
             Err(errno) => return Err(failed(errno)),
         };
         let keeper = reader.filter(|reader| is_fifo(host, *reader));
+        let keeper = keeper.filter(|_| !host.planted(Bug::NoReaderIsFinal));
         let appending = if keeper.is_some() { OpenFlags::empty() } else { OpenFlags::APPEND };
         let sink = host.open(path, OpenFlags::WRITE | common | appending, 0);
         close_all(host, reader.filter(|_| keeper.is_none() || sink.is_err()));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::host::{Errno, Fd, FileKind, Host, PollFd, Ready};
+use crate::host::{Bug, Errno, Fd, FileKind, Host, PollFd, Ready};
 
 /// Most bytes moved by one call.
 const CHUNK: usize = 64 * 1024;
@@ -181,6 +181,17 @@ impl Relay {
         Ok(())
     }
 
+    /// As [`Relay::turn`], but waits for room in the sink: [`Bug::InputWaits`],
+    /// [`Bug::OutputWaits`].
+    pub(super) fn turn_until_written<H: Host>(&mut self, host: &mut H) -> Result<(), Trouble> {
+        self.turn(host)?;
+        while let Some(question) = self.question().filter(|_| self.waits == Wait::Sink) {
+            let _ = host.poll(&mut [question], None);
+            self.turn(host)?;
+        }
+        Ok(())
+    }
+
     fn step<H: Host>(&mut self, host: &mut H, moved: bool) -> Step {
         match self.means {
             Means::Splice => self.splice(host, moved),
@@ -196,6 +207,7 @@ impl Relay {
             Err(Errno::EAGAIN) if self.ends_when_empty && is_empty(host, self.source) => {
                 Step::Ended
             }
+            Err(Errno::EAGAIN) if host.planted(Bug::FullSinkPolled) => Step::Waits(Wait::Source),
             Err(Errno::EAGAIN) => Step::Waits(self.other_wait(moved)),
             Err(Errno::EPIPE) => Step::Broken(Errno::EPIPE),
             Err(_) => {
@@ -221,10 +233,15 @@ impl Relay {
         let mut buffer = [0; BUFFER];
         let count = match host.read(self.source, &mut buffer) {
             // A terminal whose other side is closed for good ends with EIO.
+            Err(Errno::EIO) if host.planted(Bug::HangUpIsFailure) => {
+                return Step::Broken(Errno::EIO);
+            }
             Ok(0) | Err(Errno::EIO) => return Step::Ended,
             Ok(count) => count,
             Err(Errno::EINTR) => return Step::Moved,
-            Err(Errno::EAGAIN) if self.ends_when_empty => return Step::Ended,
+            Err(Errno::EAGAIN) if self.ends_when_empty || host.planted(Bug::EmptyIsEnd) => {
+                return Step::Ended;
+            }
             Err(Errno::EAGAIN) => return Step::Waits(Wait::Source),
             // The source cannot be read, now or ever; its end is all that can be said of it.
             Err(_) => return Step::Ended,
@@ -252,7 +269,9 @@ impl Relay {
             Err(Errno::EINTR) => (0, Step::Moved),
             Err(Errno::EAGAIN) => (0, Step::Waits(Wait::Sink)),
             Err(Errno::ENOSPC | Errno::EDQUOT) => {
-                (0, Step::Waits(Wait::Until(host.now() + RETRY_AFTER)))
+                let never = host.planted(Bug::FullDiskIsFinal);
+                let pause = if never { Duration::from_secs(86_400) } else { RETRY_AFTER };
+                (0, Step::Waits(Wait::Until(host.now() + pause)))
             }
             Err(errno) => (0, Step::Broken(errno)),
         }

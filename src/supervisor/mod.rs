@@ -89,6 +89,9 @@ impl<R: Copy + PartialEq> Supervisor<R> {
     ) -> Result<Option<Ended<R>>, Errno> {
         let exit = match host.wait(WaitFor::Pid(pid), false) {
             Err(Errno::ECHILD) if host.planted(Bug::StrangerTrusted) => None,
+            Err(Errno::ECHILD) if host.planted(Bug::NoChildIsZero) => {
+                return Ok(Some(Ended { role, pid, status: ExitStatus::Code(0) }));
+            }
             exit => exit?,
         };
         match exit {
@@ -103,8 +106,10 @@ impl<R: Copy + PartialEq> Supervisor<R> {
     /// Reaps whoever has ended, and tells of those that matter.
     pub fn reap<H: Host>(&mut self, host: &mut H) -> Vec<Ended<R>> {
         let mut ended = Vec::new();
+        let any = host.planted(Bug::NoChildIsZero) || host.planted(Bug::ReapedBeforeKnown);
         let only_known = host.planted(Bug::OrphansLeft);
-        if only_known || self.children.values().any(|child| child.makes_process) {
+        let is_making = !any && self.children.values().any(|child| child.makes_process);
+        if only_known || is_making {
             let known: Vec<Pid> = self.children.keys().copied().collect();
             for pid in known {
                 self.reap_next(host, WaitFor::Pid(pid), &mut ended);

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::timestamp::timestamp;
 use crate::Error;
-use crate::host::{Errno, Fd, Host, PollFd, Ready};
+use crate::host::{Bug, Errno, Fd, Host, PollFd, Ready};
 use crate::ttrpc::{Client, Status};
 
 const SERVICE: &str = "containerd.services.events.ttrpc.v1.Events";
@@ -212,7 +212,11 @@ impl Publisher {
         let payload = event.request.clone();
         let metadata = [(NAMESPACE, self.namespace.as_str())];
         match link.client.call(SERVICE, METHOD, payload, Some(CALL_TIMEOUT), &metadata) {
-            Ok(stream) => link.call = Some(Call { stream, deadline: now + CALL_TIMEOUT }),
+            Ok(stream) => {
+                let is_late = host.planted(Bug::RetriesTooLate) && self.retry_at.is_some();
+                let deadline = if is_late { now } else { now + CALL_TIMEOUT };
+                link.call = Some(Call { stream, deadline });
+            }
             Err(status) => {
                 errors.push(Error::invalid(&event.topic, format_args!("event lost: {status}")));
                 self.advance();
@@ -236,7 +240,7 @@ impl Publisher {
                     link.call = None;
                     match result {
                         Ok(_) => self.advance(),
-                        Err(status) => self.refused(&status, now, errors),
+                        Err(status) => self.refused(host, &status, now, errors),
                     }
                     break;
                 }
@@ -251,9 +255,15 @@ impl Publisher {
         (self.told, self.refusals) = (false, 0);
     }
 
-    fn refused(&mut self, status: &Status, now: Duration, errors: &mut Vec<Error>) {
+    fn refused<H: Host>(
+        &mut self,
+        host: &H,
+        status: &Status,
+        now: Duration,
+        errors: &mut Vec<Error>,
+    ) {
         self.refusals += 1;
-        if self.refusals <= REFUSALS_MAX {
+        if self.refusals <= REFUSALS_MAX && !host.planted(Bug::PublishesOnce) {
             self.retry_at = Some(now + REFUSAL_PAUSE * self.refusals);
             return;
         }
@@ -285,9 +295,14 @@ impl Publisher {
         errors: &mut Vec<Error>,
     ) {
         let idle = self.link.as_ref().is_some_and(|link| link.call.is_none());
+        let was_sending = self.call().is_some();
         self.close(host);
         if idle {
             return;
+        }
+        if host.planted(Bug::PublishesOnce) || (was_sending && host.planted(Bug::EventTakenUnsent))
+        {
+            self.queue.pop_front();
         }
         self.retry_at = Some(now + self.pause);
         self.pause = (2 * self.pause).min(PAUSE_MAX);

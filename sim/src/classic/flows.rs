@@ -114,6 +114,20 @@ impl Flow {
     }
 }
 
+/// Children that end when their parent does.
+const ENDS_TOGETHER: [&str; 10] = [
+    "fork-hold-stdout-ms",
+    "5",
+    "fork-hold-stdout-ms",
+    "5",
+    "fork-hold-stdout-ms",
+    "5",
+    "sleep-ms",
+    "5",
+    "exit",
+    "3",
+];
+
 /// Every flow.
 #[must_use]
 pub fn flows() -> Vec<Flow> {
@@ -173,6 +187,7 @@ pub fn flows() -> Vec<Flow> {
             &["print", "x", "fork-hold-stdout-ms", "50"],
             Expected::ended(0, "x"),
         ),
+        guest("ends-together", Dialect::Start, &ENDS_TOGETHER, Expected::ended(3, "")),
         scripted(
             "early-exit",
             Dialect::Run,

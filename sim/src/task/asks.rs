@@ -111,6 +111,13 @@ fn stream(process: &str, stream: &str) -> String {
     streams::path(process, stream).to_string_lossy().into_owned()
 }
 
+fn stdout(processes: &[Process], name: Name) -> String {
+    match process(processes, name).and_then(|process| process.file) {
+        Some(file) => format!("file://{file}"),
+        None => stream(name, "stdout"),
+    }
+}
+
 /// The options that the daemon was configured with.
 pub(crate) fn options() -> Any {
     let options = Options { root: format!("{WORK}/runc"), ..Options::default() };
@@ -135,7 +142,7 @@ fn create(processes: &[Process], name: Name) -> api::CreateTaskRequest {
         rootfs: mounts.iter().map(mount).collect(),
         terminal,
         stdin: stream(name, "stdin"),
-        stdout: if logger.is_empty() { stream(name, "stdout") } else { logger.to_owned() },
+        stdout: if logger.is_empty() { stdout(processes, name) } else { logger.to_owned() },
         stderr: if terminal { String::new() } else { stream(name, "stderr") },
         options: MessageField::some(options()),
         ..Default::default()
@@ -153,7 +160,7 @@ fn exec(processes: &[Process], name: Name) -> api::ExecProcessRequest {
         exec_id: exec_of(name).to_owned(),
         terminal,
         stdin: stream(name, "stdin"),
-        stdout: stream(name, "stdout"),
+        stdout: stdout(processes, name),
         stderr: if terminal { String::new() } else { stream(name, "stderr") },
         spec: MessageField::some(spec),
         ..Default::default()

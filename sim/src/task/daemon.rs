@@ -205,10 +205,8 @@ impl Daemon<'_> {
             Step::Mark(mark) => {
                 self.marks.insert(mark);
                 for process in &self.flow.plan.processes {
-                    if process.reads_from == Some(mark)
-                        && let Some(streams) = self.streams.get_mut(process.name)
-                    {
-                        streams.may_read = true;
+                    if let Some(streams) = self.streams.get_mut(process.name) {
+                        streams.marked(host, process.reads_from == Some(mark), mark);
                     }
                 }
             }
@@ -239,6 +237,7 @@ impl Daemon<'_> {
             Step::KillShim => signal_shims(host, Signal::KILL),
             Step::TerminateShim => signal_shims(host, Signal::TERM),
             Step::SeeShimOff => self.see_shims_off(host),
+            Step::WriteDown => signal_shims(host, Signal::USR1),
         }
     }
 
@@ -268,8 +267,8 @@ impl Daemon<'_> {
 
     /// Waits for something to happen, and takes note of it.
     fn turn(&mut self, host: &mut SimHost<'_>, timeout: Option<Duration>) {
-        let mut questions: Vec<PollFd> =
-            self.logs.iter().map(|fd| PollFd::new(*fd, Ready::READ)).collect();
+        let logs = self.logs.iter().filter(|_| !self.flow.plan.log_is_unread);
+        let mut questions: Vec<PollFd> = logs.map(|fd| PollFd::new(*fd, Ready::READ)).collect();
         if let Some(receiver) = &self.receiver {
             receiver.ask(&mut questions);
         }
@@ -290,7 +289,8 @@ impl Daemon<'_> {
         }
         let is_ready =
             |fd: Fd| questions.iter().any(|answer| answer.fd == fd && !answer.ready.is_empty());
-        for log in self.logs.iter().filter(|fd| is_ready(**fd)) {
+        let is_read = |fd: &&Fd| is_ready(**fd) && !self.flow.plan.log_is_unread;
+        for log in self.logs.iter().filter(is_read) {
             let mut buffer = [0; 4096];
             if let Ok(count) = host.read(*log, &mut buffer) {
                 self.told.log.push_str(&String::from_utf8_lossy(&buffer[..count]));

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::plan::{Ask, Name, Plan, Process, Step, Until, done};
 use crate::{Config, Fault};
 
+mod ends;
 mod execs;
 mod faults;
 mod lives;
@@ -14,6 +15,7 @@ mod loggers;
 mod memory;
 mod rootfs;
 mod servers;
+mod sinks;
 mod streams;
 mod trouble;
 
@@ -48,6 +50,8 @@ pub struct Flow {
     pub shim_is_killed: bool,
     /// How a container ended may not be in its bundle.
     pub exit_is_unrecorded: bool,
+    /// How long after a process's end it may be told.
+    pub prompt: Duration,
     /// When all must be over.
     pub limit: Duration,
 }
@@ -83,6 +87,7 @@ fn flow_of(name: &'static str, processes: Vec<Process>, threads: Vec<Vec<Step>>)
         may_repeat_events: false,
         shim_is_killed: false,
         exit_is_unrecorded: false,
+        prompt: Duration::from_secs(1),
         limit: Duration::from_secs(5),
     }
 }
@@ -155,7 +160,9 @@ pub fn flows() -> Vec<Flow> {
     [
         lives::flows(),
         execs::flows(),
+        ends::flows(),
         streams::flows(),
+        sinks::flows(),
         loggers::flows(),
         memory::flows(),
         rootfs::flows(),

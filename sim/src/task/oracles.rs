@@ -10,6 +10,9 @@ use super::{SHIM, SOCKETS, lasting};
 use crate::run::{Failure, SETTLES};
 use crate::{Leftover, Outcome, Trouble, World};
 
+/// More polls in a row without waiting are a loop that does nothing.
+const ROW_MAX: u32 = 5000;
+
 /// Something that must hold.
 struct Oracle {
     name: &'static str,
@@ -30,7 +33,7 @@ struct Run<'r> {
     trouble: Trouble,
 }
 
-const ORACLES: [Oracle; 13] = [
+const ORACLES: [Oracle; 15] = [
     Oracle {
         name: "answers",
         promise: "every call is answered, in one of the ways that the flow allows; in trouble it \
@@ -48,6 +51,11 @@ const ORACLES: [Oracle; 13] = [
         promise: "an exit is told with the status that the kernel knows, and that the flow \
                   expects; only `delete` may say 137 of one that nobody recorded, in trouble",
         objection: truth,
+    },
+    Oracle {
+        name: "promptness",
+        promise: "an end is told soon after the process has ended",
+        objection: promptness,
     },
     Oracle {
         name: "order",
@@ -88,6 +96,14 @@ const ORACLES: [Oracle; 13] = [
             let later = if run.trouble.is_any() { LATER } else { Duration::ZERO };
             let (end, limit) = (run.told.end, run.flow.limit + later);
             (end > limit).then(|| format!("over after {end:?}, not within {limit:?}"))
+        },
+    },
+    Oracle {
+        name: "rest",
+        promise: "whoever has nothing to do waits, and does not ask again and again",
+        objection: |run| {
+            let (row, program) = run.world.longest_row();
+            (row > ROW_MAX).then(|| format!("{program} has not waited in {row} polls"))
         },
     },
     Oracle {
@@ -217,6 +233,22 @@ fn truth(run: &Run<'_>) -> Option<String> {
             let is_expected = expected.contains(&status) || run.told.gave_up && status == INVENTED;
             (!is_expected).then(|| format!("{source} of {name}: {status}, not of {expected:?}"))
         })
+    })
+}
+
+/// Without a clock of its own an event has the shim's time, which is that of the machine.
+fn promptness(run: &Run<'_>) -> Option<String> {
+    if run.flow.config.pid_max <= 1000 {
+        return None;
+    }
+    run.told.exits.iter().find_map(|(name, exits)| {
+        let pid = run.told.pids.get(name)?;
+        let ended = run.world.exit_time(wavetank::host::Pid(pid.cast_signed()))?;
+        let ended = run.flow.config.wall_clock + ended;
+        let (_, exit) = exits.iter().find(|(source, _)| *source == "TaskExit")?;
+        let at = std::time::Duration::new(exit.at.0.cast_unsigned(), exit.at.1.cast_unsigned());
+        let late = at.saturating_sub(ended);
+        (late > run.flow.prompt).then(|| format!("{name}: its end was told after {late:?}"))
     })
 }
 

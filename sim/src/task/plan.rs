@@ -30,6 +30,8 @@ pub struct Plan {
     pub group: &'static str,
     /// The containers have pid namespaces, so the kernel ends what an init leaves.
     pub private_pids: bool,
+    /// Nobody reads the shims' logs.
+    pub log_is_unread: bool,
     /// The threads, each with a connection of its own.
     pub threads: Vec<Vec<Step>>,
 }
@@ -61,8 +63,14 @@ pub struct Process {
     pub is_never_opened: bool,
     /// The client reads nothing before this mark.
     pub reads_from: Option<&'static str>,
+    /// Its output goes to this file, as `/w/out`, and to no client.
+    pub file: Option<&'static str>,
+    /// The client never comes to its fifos.
+    pub client_never_comes: bool,
     /// The client goes after so many bytes of output, and comes back.
     pub leaves_after: Option<usize>,
+    /// It comes back at this mark; without one at once.
+    pub returns_at: Option<&'static str>,
     /// A URI that says who takes its output, in the place of the fifo's path.
     pub logger: &'static str,
     /// What is mounted for its root file system: at these places inside of it, the top being
@@ -110,6 +118,8 @@ pub enum Step {
     TerminateShim,
     /// Waits until no server runs any more.
     SeeShimOff,
+    /// The servers are to write down all that they know (`SIGUSR1`).
+    WriteDown,
 }
 
 /// What a thread waits for.

@@ -16,6 +16,9 @@ pub(crate) struct Streams {
     ends_input: bool,
     pub(crate) outputs: [Output; 2],
     leaves_after: Option<usize>,
+    returns_at: Option<&'static str>,
+    never_comes: bool,
+    file: Option<&'static str>,
     pub(crate) may_read: bool,
 }
 
@@ -51,13 +54,23 @@ impl Streams {
             ends_input: false,
             outputs: [output("stdout"), output("stderr")],
             leaves_after: process.leaves_after,
+            returns_at: process.returns_at,
+            never_comes: process.client_never_comes,
+            file: process.file,
             may_read: process.reads_from.is_none(),
         })
     }
 
     /// What a client does before it asks for the process.
     pub(crate) fn open<H: Host>(&mut self, host: &mut H, terminal: bool) {
-        let used = if terminal { 1 } else { 2 };
+        if self.never_comes {
+            return;
+        }
+        let used = match (self.file, terminal) {
+            (Some(_), _) => 0,
+            (None, true) => 1,
+            (None, false) => 2,
+        };
         for output in self.outputs.iter_mut().take(used).filter(|output| !output.ended) {
             if output.fd.is_none() {
                 output.open(host);
@@ -141,8 +154,26 @@ impl Streams {
             self.leaves_after = None;
             if let Some(fd) = output.fd.take() {
                 close_all(host, [fd]);
-                output.open(host);
+                if self.returns_at.is_none() {
+                    output.open(host);
+                }
             }
+        }
+    }
+
+    /// Somebody has set a mark: the client may begin to read, or come back.
+    pub(super) fn marked<H: Host>(&mut self, host: &mut H, reads_from: bool, mark: &str) {
+        self.may_read |= reads_from;
+        if self.returns_at.is_some_and(|returns_at| returns_at == mark) {
+            self.outputs[0].open(host);
+        }
+    }
+
+    /// What is in the file that the output goes to.
+    pub(super) fn read_file<H: Host>(&mut self, host: &mut H) {
+        if let Some(file) = self.file {
+            let text = wavetank::files::read_file(host, Path::new(file), 1 << 20);
+            self.outputs[0].bytes = text.unwrap_or_default();
         }
     }
 

@@ -130,6 +130,9 @@ impl TaskStdio {
     pub fn runtime_done<H: Host>(&mut self, host: &mut H) {
         let ends = std::mem::take(&mut self.child_ends);
         close_all(host, ends.into_iter().filter(|end| Some(*end) != self.null));
+        if host.planted(Bug::ClosedTwice) {
+            return close_all(host, self.null);
+        }
         close_all(host, self.null.take());
     }
 
@@ -230,7 +233,11 @@ impl TaskStdio {
         if !relay.is_called(answers, now) {
             return None;
         }
-        let trouble = relay.turn(host).err();
+        let trouble = match host.planted(Bug::InputWaits) {
+            true => relay.turn_until_written(host),
+            false => relay.turn(host),
+        };
+        let trouble = trouble.err();
         if relay.ended() || trouble.is_some() {
             self.drop_input(host);
         }
@@ -255,6 +262,9 @@ impl TaskStdio {
 
     /// Ends the input, as soon as no client has the fifo open. What they wrote still arrives.
     pub fn close_stdin<H: Host>(&mut self, host: &mut H) {
+        if host.planted(Bug::InputCutByCloseIo) {
+            return self.drop_input(host);
+        }
         if let Some(inlet) = &mut self.stdin {
             inlet.input.close_writer(host);
         }
@@ -263,7 +273,9 @@ impl TaskStdio {
     /// The process has ended. Each output is now carried to its end, and then closed; what is not at
     /// its end after the time `drain` is closed as it is.
     pub fn process_ended<H: Host>(&mut self, host: &mut H, now: Duration, drain: Duration) {
-        self.runtime_done(host);
+        if !host.planted(Bug::EndsHeldUntilStart) {
+            self.runtime_done(host);
+        }
         self.drop_input(host);
         // What is no terminal will not become one.
         let _ = self.receive_console(host);
@@ -273,6 +285,9 @@ impl TaskStdio {
         self.deadline = Some(now + drain);
         if let Some(pty) = &mut self.pty {
             pty.let_go(host);
+            if host.planted(Bug::TerminalDropped) {
+                self.stdout.give_up(host);
+            }
         }
         self.stdout.process_ended(host, now);
         self.stderr.process_ended(host, now);
@@ -307,6 +322,11 @@ impl TaskStdio {
     #[must_use]
     pub fn is_drained(&self) -> bool {
         self.deadline.is_some() && self.outputs_are_closed()
+    }
+
+    /// Whether the time for the output is over.
+    pub(crate) fn is_overdue(&self, now: Duration) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= now)
     }
 
     /// Closes everything, and gives the bytes that were lost from each output: those that a broken

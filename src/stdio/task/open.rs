@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::outlet::{Carried, Outlet, Reader};
 use super::{Inlet, TaskStdio, Wanted};
 use crate::Error;
-use crate::host::{Errno, Fd, FileKind, Host, OpenFlags, Pipe, close_all};
+use crate::host::{Bug, Errno, Fd, FileKind, Host, OpenFlags, Pipe, close_all};
 use crate::stdio::logger::{Asked, Logger};
 use crate::stdio::uri::Place;
 use crate::stdio::{ConsoleSocket, Input, Output, Owner, Relay, open_null};
@@ -96,6 +96,11 @@ impl TaskStdio {
         match (reader, output.keeper) {
             // The kernel appends, and tells the process what a file tells its writer.
             (Reader::Nobody, _) if is_regular(host, output.sink) => {
+                self.push_waiting(host, output.sink);
+                return Ok(Outlet::default());
+            }
+            (Reader::Client { .. }, keeper) if host.planted(Bug::FifoGivenAway) => {
+                close_all(host, keeper);
                 self.push_waiting(host, output.sink);
                 return Ok(Outlet::default());
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::host::{Errno, Fd, Host, OpenFlags, PollFd, Ready, close_all};
+use crate::host::{Bug, Errno, Fd, Host, OpenFlags, PollFd, Ready, close_all};
 use crate::stdio::endpoint::{has_no_reader, unreadable};
 use crate::stdio::{Output, Relay};
 
@@ -166,7 +166,11 @@ impl Outlet {
     ) -> Result<(), Errno> {
         let mut trouble = Ok(());
         if let Some(relay) = self.relay_mut().filter(|relay| relay.is_called(answers, now)) {
-            trouble = relay.turn(host).map_err(|trouble| trouble.errno);
+            let turned = match host.planted(Bug::OutputWaits) {
+                true => relay.turn_until_written(host),
+                false => relay.turn(host),
+            };
+            trouble = turned.map_err(|trouble| trouble.errno);
             if relay.ended() {
                 self.source_ended(host);
                 self.begin_looking(now, draining);
@@ -201,6 +205,7 @@ impl Outlet {
     /// The logger is gone: the process must not suffer from it.
     pub(super) fn logger_ended<H: Host>(&mut self, host: &mut H) {
         match &mut self.stage {
+            Stage::Logged { .. } if host.planted(Bug::LoggerGone) => {}
             Stage::Logged { source, discards, .. } if discards.is_none() => {
                 let _ = host.set_nonblocking(*source, true);
                 *discards = Some(Relay::discarding(*source));

@@ -51,7 +51,10 @@ impl Shim {
     fn drain<H: Host>(&mut self, host: &mut H, key: JobKey) {
         let Some(process) = self.jobs.get(&key).map(|job| job.process) else { return };
         let now = host.now();
-        let drain = self.drain.unwrap_or(DRAIN_TIMEOUT);
+        let mut drain = self.drain.unwrap_or(DRAIN_TIMEOUT);
+        if host.planted(Bug::DrainWithoutEnd) {
+            drain = Duration::from_secs(86_400);
+        }
         if let Some(process) = self.processes.get_mut(&process) {
             if !process.life.has_ended() {
                 process.stdio.process_ended(host, now, Duration::ZERO);
@@ -67,6 +70,9 @@ impl Shim {
 
     pub(super) fn drained<H: Host>(&mut self, host: &mut H, key: JobKey) {
         let Some((_, container)) = self.container_of(key) else { return };
+        if host.planted(Bug::DrainEndsDelete) && self.is_drained_too_late(host, key) {
+            return self.finish(host, key, Err(Status::unknown("failed to drain in time")));
+        }
         let is_init = self.is_about_init(key);
         if !is_init || !container.mounted {
             return self.deleted(host, key);
@@ -76,6 +82,13 @@ impl Shim {
         if let Err(error) = self.start_mounter(host, key, &mounts::Job::Unmount { rootfs }) {
             self.finish(host, key, Err(error.into()));
         }
+    }
+
+    /// [`Bug::DrainEndsDelete`].
+    fn is_drained_too_late<H: Host>(&self, host: &mut H, key: JobKey) -> bool {
+        let process = self.jobs.get(&key).and_then(|job| self.processes.get(&job.process));
+        let now = host.now();
+        process.is_some_and(|process| process.stdio.is_overdue(now))
     }
 
     fn is_about_init(&self, key: JobKey) -> bool {

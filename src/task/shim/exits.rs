@@ -32,7 +32,10 @@ impl Shim {
         status: ExitStatus,
     ) {
         let now = host.now();
-        let drain = self.drain.unwrap_or(FOREVER);
+        let mut drain = self.drain.unwrap_or(FOREVER);
+        if host.planted(Bug::DrainCutsOutput) {
+            drain = Duration::from_secs(2);
+        }
         let Some(process) = self.processes.get_mut(&key) else { return };
         process.ended = Some(status);
         process.stdio.process_ended(host, now, drain);
@@ -44,6 +47,7 @@ impl Shim {
             .processes
             .iter()
             .filter(|(_, process)| process.ended.is_some() && process.exit.is_none())
+            .filter(|(_, it)| !host.planted(Bug::ExitWaitsForOutput) || it.stdio.is_drained())
             .map(|(key, _)| *key)
             .collect();
         let (inits, execs): (Vec<_>, Vec<_>) =
@@ -96,10 +100,14 @@ impl Shim {
             exec.is_some_and(|exec| exec.pid != 0 && exec.exit.is_none())
         };
         let others: Vec<ProcessKey> = container.execs.values().copied().collect();
-        if !others.iter().any(|exec| lives(exec) || self.is_being_made(*exec)) {
+        let is_awaited = others.iter().any(|exec| lives(exec) || self.is_being_made(*exec));
+        if !is_awaited || host.planted(Bug::InitBeforeExecs) {
             self.tell_end(host, key);
         }
         // One may have been made while the others were being killed.
+        if host.planted(Bug::ExecOutlivesInit) {
+            return;
+        }
         for exec in others {
             self.supervisor.kill(host, Role::Process(exec));
         }

@@ -10,8 +10,8 @@ use super::state::{Container, Job, JobKey, Order, ProcessKey, Role, Step, Task};
 use crate::Error;
 
 use crate::host::{
-    Bug, Command, ExitStatus, Fd, Host, PollFd, Ready, Signal, close_all, read_from_start,
-    write_all,
+    Bug, Command, ExitStatus, Fd, Host, OpenFlags, PollFd, Ready, Signal, close_all,
+    read_from_start, write_all,
 };
 use crate::oci::{Failure, failure_message, last_error_since, log_length};
 use crate::process::Life;
@@ -166,12 +166,17 @@ impl Shim {
         let (bundle, log) = (container.bundle.clone(), container.runtime.log.clone());
         let Some(program) = container.program.clone() else { return Err(Failure::NotFound) };
         let makes_process = matches!(streams, Streams::Process(_));
+        let mut lent = None;
         let fds = match streams {
             Streams::Process(fds) => fds,
             Streams::Captured(input) => {
-                let output = host.memory_file().map_err(Failure::NotStarted)?;
+                let mut output = host.memory_file().map_err(Failure::NotStarted)?;
                 if let Some(job) = self.jobs.get_mut(&key) {
                     close_all(host, job.output.replace(output));
+                }
+                if host.planted(Bug::StderrReadLast) {
+                    lent = self.capture_in_pipe(host, key);
+                    output = lent.unwrap_or(output);
                 }
                 vec![input.unwrap_or(self.null), output, output]
             }
@@ -195,10 +200,17 @@ impl Shim {
         let is_cleaning = is_cleaning && !host.planted(Bug::CleaningUpForEver);
         let deadline = is_cleaning.then(|| host.now() + CLEANING_PATIENCE);
         let errand = Errand { role: Role::Worker(key), makes_process, deadline };
-        self.supervisor
-            .spawn(host, &command, errand)
-            .map(|_| self.hold_the_lock(host))
-            .map_err(|error| Failure::NotStarted(error.errno))
+        let spawned = self.supervisor.spawn(host, &command, errand);
+        close_all(host, lent);
+        spawned.map(|_| self.hold_the_lock(host)).map_err(|error| Failure::NotStarted(error.errno))
+    }
+
+    /// [`Bug::StderrReadLast`]: gives the end that the runtime writes.
+    fn capture_in_pipe<H: Host>(&mut self, host: &mut H, key: JobKey) -> Option<Fd> {
+        let pipe = host.pipe(OpenFlags::empty()).ok()?;
+        let job = self.jobs.get_mut(&key)?;
+        close_all(host, job.output.replace(pipe.read));
+        Some(pipe.write)
     }
 
     /// [`Bug::LockedByRuntime`]: nobody is served before a child has ended.

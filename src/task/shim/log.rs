@@ -48,6 +48,9 @@ impl Log {
     fn reopen<H: Host>(&mut self, host: &mut H) {
         let flags = OpenFlags::WRITE | OpenFlags::NONBLOCK | OpenFlags::NOCTTY;
         self.fd = host.open(&self.path, flags, 0).ok();
+        if let Some(fd) = self.fd.filter(|_| host.planted(Bug::LogWaits)) {
+            let _ = host.set_nonblocking(fd, false);
+        }
     }
 
     /// Writes a line in the text format of logrus, as containerd's shims do.

@@ -146,9 +146,13 @@ impl Shim {
         }
         if let Some(process) = self.processes.get_mut(&process_key) {
             process.pid = pid.0.unsigned_abs();
-            process.stdio.runtime_done(host);
+            if !host.planted(Bug::EndsHeldUntilStart) {
+                process.stdio.runtime_done(host);
+            }
         }
-        if let Some(ended) = ended {
+        if let Some(ended) = ended
+            && !host.planted(Bug::EarlyExitForgotten)
+        {
             self.process_ended(host, process_key, ended.status);
         }
         let awaits = self.processes.get(&process_key).is_some_and(|it| it.stdio.awaits_console());

@@ -175,6 +175,9 @@ impl Shim {
             self.log.write(host, Level::Warning, &format!("killed for not ending: {role:?}"));
         }
         self.turn_streams(host, questions, now);
+        if host.planted(Bug::ExitWaitsForOutput) {
+            self.settle_ends(host);
+        }
         self.watch_memory(host, questions);
         let mut troubles = Vec::new();
         let came = self.server.turn(host, questions, now, &mut troubles);
@@ -230,6 +233,7 @@ impl Shim {
         // Once a runtime has made its process, those can be reaped that might have been it.
         loop {
             let mut ended = self.supervisor.reap(host);
+            self.lose_ends(host, &mut ended);
             if ended.is_empty() {
                 break;
             }
@@ -245,8 +249,32 @@ impl Shim {
         self.settle_ends(host);
     }
 
+    /// [`Bug::ExitLostWhileBusy`], [`Bug::ExitsBehindRequests`].
+    fn lose_ends<H: Host>(&self, host: &H, ended: &mut Vec<Ended<Role>>) {
+        let is_process = |it: &Ended<Role>| matches!(it.role, Role::Process(_));
+        if self.jobs.is_empty() || !ended.iter().any(is_process) {
+            return;
+        }
+        if host.planted(Bug::ExitsBehindRequests) {
+            ended.clear();
+        }
+        if host.planted(Bug::ExitLostWhileBusy) {
+            ended.retain(|it| !is_process(it));
+        }
+    }
+
+    /// [`Bug::ExitOfANumber`].
+    fn first_of_that_number(&self, key: ProcessKey) -> Option<ProcessKey> {
+        let pid = self.processes.get(&key)?.pid;
+        self.processes.iter().find(|(_, process)| process.pid == pid).map(|(key, _)| *key)
+    }
+
     fn child_ended<H: Host>(&mut self, host: &mut H, role: Role, status: ExitStatus) {
         match role {
+            Role::Process(key) if host.planted(Bug::ExitOfANumber) => {
+                let key = self.first_of_that_number(key).unwrap_or(key);
+                self.process_ended(host, key, status);
+            }
             Role::Process(key) => self.process_ended(host, key, status),
             Role::Worker(key) => self.worker_ended(host, key, status),
             Role::Logger(key) => {

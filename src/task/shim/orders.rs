@@ -31,7 +31,9 @@ impl Shim {
         if is_exec {
             let id = process.container.clone();
             let init = self.processes.get(&container.init);
-            if init.is_none_or(|init| init.ended.is_some() || init.life.has_ended()) {
+            if init.is_none_or(|init| init.ended.is_some() || init.life.has_ended())
+                && !host.planted(Bug::InitWaitsForStarts)
+            {
                 let reason = format!("container {id} init process is not running");
                 return self.fail_start(host, key, Status::failed_precondition(reason));
             }
@@ -91,6 +93,9 @@ impl Shim {
         }
         process.life = Life::Running;
         process.spec = Vec::new();
+        if host.planted(Bug::EndsHeldUntilStart) {
+            process.stdio.runtime_done(host);
+        }
         let (id, exec_id, pid) = (process.container.clone(), process.exec_id.clone(), process.pid);
         if exec_id.is_empty() && self.containers.get(&id).is_some_and(|it| it.cgroup.is_none()) {
             self.find_cgroup(host, &id, pid);

@@ -62,7 +62,7 @@ impl Shim {
             "Connect" => now(&self.connect(host, &decode(payload)?)),
             "Pids" => now(&self.pids(host, &decode(payload)?)?),
             "Stats" => now(&self.stats(host, &decode(payload)?)?),
-            "Wait" => self.wait(call, &decode(payload)?),
+            "Wait" => self.wait(host, call, &decode(payload)?),
             "Exec" => self.exec(host, decode(payload)?).and_then(|()| done()),
             "CloseIO" => self.close_io(host, &decode(payload)?).and_then(|()| done()),
             "ResizePty" => self.resize_pty(host, &decode(payload)?).and_then(|()| done()),

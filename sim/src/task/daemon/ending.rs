@@ -161,6 +161,7 @@ impl Daemon<'_> {
                 self.told.unended.push(name.to_owned());
             }
             streams.close(host);
+            streams.read_file(host);
             let outputs = streams.outputs.map(|output| output.bytes);
             self.told.outputs.insert(name.to_owned(), outputs);
         }

@@ -85,7 +85,7 @@ fn twice() -> Flow {
 }
 
 /// What may come of starting an exec whose init may be dying.
-fn started() -> Answer {
+pub(super) fn started() -> Answer {
     done()
         .or(Code::FailedPrecondition, "container c1 init process is not running")
         .or(Code::Unknown, "OCI runtime exec failed")

@@ -4,6 +4,7 @@ use wavetank::ttrpc::Code;
 
 use super::super::plan::{Ask, Step, done, refused};
 use super::{Flow, birth, burial, flow_of, process, steps};
+use crate::guests::pattern;
 
 pub(super) fn flows() -> Vec<Flow> {
     vec![
@@ -21,7 +22,25 @@ pub(super) fn flows() -> Vec<Flow> {
             "did not become ready in time",
         )
         .within(70),
+        logger_goes(),
     ]
+}
+
+/// A logger that ends while the process has much to say does not keep it from ending.
+fn logger_goes() -> Flow {
+    let mut burial = burial("c1");
+    burial.remove(1);
+    flow_of(
+        "task/logger-goes",
+        vec![process("c1", &["bytes", "150000", "exit", "4"], &[4], "")],
+        vec![steps(&[&birth("c1"), &burial])],
+    )
+    .change("c1", |it| {
+        it.logger = "binary-v2:///bin/logger?ready=-&exit=0";
+        (it.stdout, it.may_be_cut, it.is_never_opened) = (pattern(150_000), true, true);
+    })
+    // That output was lost is told.
+    .complaining()
 }
 
 fn hello(name: &'static str, logger: &'static str) -> Flow {

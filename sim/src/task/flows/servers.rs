@@ -158,14 +158,16 @@ fn slow_runtime() -> Flow {
 
 /// A runtime that is to kill what an init has left never ends; the end is told all the same.
 fn runtime_hangs() -> Flow {
-    flow_of(
+    let mut flow = flow_of(
         "task/runtime-hangs",
         vec![process("c1", &["exit", "5"], &[5], "")],
         vec![steps(&[&birth("c1"), &burial("c1")])],
     )
     .script(&json!({ "kill": { "before": { "hang": true } } }))
     .complaining()
-    .within(15)
+    .within(15);
+    flow.prompt = std::time::Duration::from_secs(11);
+    flow
 }
 
 /// A runtime that succeeds and has sent no terminal.

@@ -13,7 +13,8 @@ pub(super) fn flows() -> Vec<Flow> {
         output("task/output"),
         output("task/output-direct").private(),
         reader_stalls(),
-        reader_returns(),
+        reader_returns("task/reader-returns"),
+        reader_returns("task/reader-returns-direct").private(),
         terminal(),
         exec_terminal(),
         flow_of(
@@ -155,14 +156,14 @@ fn reader_stalls() -> Flow {
     .change("c1", |it| (it.stdout, it.reads_from) = (pattern(150_000), Some("reading")))
 }
 
-fn reader_returns() -> Flow {
+fn reader_returns(name: &'static str) -> Flow {
     let end = [
         Step::Until(Until::Output("c1", 3000)),
         Step::EndInput("c1"),
         Step::Ask(Ask::CloseIo("c1"), done()),
     ];
     flow_of(
-        "task/reader-returns",
+        name,
         vec![process("c1", &["bytes", "3000", "read-all"], &[0], "")],
         vec![steps(&[&birth("c1"), &end, &burial("c1")])],
     )
@@ -215,7 +216,7 @@ fn exec_terminal() -> Flow {
 }
 
 /// What a terminal makes of output: a new line begins at its left edge.
-fn shown(first: &[u8], second: &[u8]) -> Vec<u8> {
+pub(super) fn shown(first: &[u8], second: &[u8]) -> Vec<u8> {
     let mut shown = first.to_vec();
     for byte in second {
         if *byte == b'\n' {
@@ -232,7 +233,7 @@ fn grandchild_for_ever() -> Flow {
     burial.remove(1);
     flow_of(
         "task/grandchild-for-ever",
-        vec![process("c1", &["print", "x", "fork-hold-stdout-ms", "15000"], &[0], "x")],
+        vec![process("c1", &["print", "x", "fork-hold-stdout-ms", "60000"], &[0], "x")],
         vec![steps(&[&birth("c1"), &burial])],
     )
     .within(20)
