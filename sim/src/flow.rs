@@ -113,3 +113,17 @@ impl Case {
         Some(Flow::named(&self.flow)?.with(&self.faults, self.bug))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::Flow;
+
+    #[test]
+    fn every_flow_has_a_name_of_its_own() {
+        let flows = Flow::all();
+        let names: BTreeSet<&str> = flows.iter().map(Flow::name).collect();
+        assert_eq!(names.len(), flows.len());
+    }
+}

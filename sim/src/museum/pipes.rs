@@ -81,7 +81,7 @@ pub(super) const EXHIBITS: &[Exhibit] = &[
         class: 13,
         title: "the shim waits for room in its own log",
         references: "#4509, #4546, moby#41093",
-        flows: &["task/log-unread"],
+        flows: &["task/log-full"],
         bug: Some(Bug::LogWaits),
         why_not: "",
     },

@@ -149,6 +149,11 @@ impl Flow {
         Flow { log_counts: false, ..self }
     }
 
+    /// So much later than the end of a process it may be told.
+    fn told_within(self, seconds: u64) -> Flow {
+        Flow { prompt: Duration::from_secs(seconds), ..self }
+    }
+
     fn within(self, seconds: u64) -> Flow {
         Flow { limit: Duration::from_secs(seconds), ..self }
     }

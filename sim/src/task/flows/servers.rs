@@ -153,21 +153,21 @@ fn slow_runtime() -> Flow {
         ],
     )
     .script(&json!({ "start": { "before": { "delay_ms": 9000 } } }))
+    .told_within(10)
     .within(12)
 }
 
 /// A runtime that is to kill what an init has left never ends; the end is told all the same.
 fn runtime_hangs() -> Flow {
-    let mut flow = flow_of(
+    flow_of(
         "task/runtime-hangs",
         vec![process("c1", &["exit", "5"], &[5], "")],
         vec![steps(&[&birth("c1"), &burial("c1")])],
     )
     .script(&json!({ "kill": { "before": { "hang": true } } }))
     .complaining()
-    .within(15);
-    flow.prompt = std::time::Duration::from_secs(11);
-    flow
+    .told_within(11)
+    .within(15)
 }
 
 /// A runtime that succeeds and has sent no terminal.

@@ -23,7 +23,7 @@ pub(super) fn flows() -> Vec<Flow> {
         terminal_reopened(),
         terminal_to_full_disk(),
         talkative_runtime(),
-        log_unread(),
+        log_full(),
     ]
 }
 
@@ -167,12 +167,12 @@ fn talkative_runtime() -> Flow {
 }
 
 /// The shim has more to say than its log holds, and nobody reads it.
-fn log_unread() -> Flow {
+fn log_full() -> Flow {
     let said = [Step::WriteDown, Step::Ask(Ask::State("c1"), done())];
     let kill = [Step::Ask(Ask::Kill("c1", 9), done())];
     let said = steps(&[&said, &said, &said, &said, &kill]);
     let mut flow = flow_of(
-        "task/log-unread",
+        "task/log-full",
         vec![process("c1", &["sleep-ms", "1000000"], &[137], "")],
         vec![steps(&[&birth("c1"), &said, &burial("c1")])],
     );
