@@ -71,6 +71,7 @@ pub(super) fn flows() -> Vec<Flow> {
         killed_before_start("task/killed-before-start"),
         killed_before_start("task/killed-while-starting")
             .script(&json!({ "start": { "before": { "delay_ms": 9000 } } }))
+            .told_within(10)
             .within(15),
         kill_and_delete(),
         pause(),
