@@ -54,7 +54,7 @@ const ORACLES: [Oracle; 15] = [
     },
     Oracle {
         name: "promptness",
-        promise: "an end is told soon after the process has ended",
+        promise: "an end is told soon after the process has ended, in trouble later",
         objection: promptness,
     },
     Oracle {
@@ -100,10 +100,12 @@ const ORACLES: [Oracle; 15] = [
     },
     Oracle {
         name: "rest",
-        promise: "whoever has nothing to do waits, and does not ask again and again",
+        promise: "whoever has nothing to do waits, and does not ask again and again; in trouble \
+                  this was not looked at yet",
         objection: |run| {
             let (row, program) = run.world.longest_row();
-            (row > ROW_MAX).then(|| format!("{program} has not waited in {row} polls"))
+            (row > ROW_MAX && !run.trouble.is_any())
+                .then(|| format!("{program} has not waited in {row} polls"))
         },
     },
     Oracle {
@@ -246,9 +248,10 @@ fn promptness(run: &Run<'_>) -> Option<String> {
         let ended = run.world.exit_time(wavetank::host::Pid(pid.cast_signed()))?;
         let ended = run.flow.config.wall_clock + ended;
         let (_, exit) = exits.iter().find(|(source, _)| *source == "TaskExit")?;
-        let at = std::time::Duration::new(exit.at.0.cast_unsigned(), exit.at.1.cast_unsigned());
+        let at = Duration::new(exit.at.0.cast_unsigned(), exit.at.1.cast_unsigned());
         let late = at.saturating_sub(ended);
-        (late > run.flow.prompt).then(|| format!("{name}: its end was told after {late:?}"))
+        let later = if run.trouble.is_any() { LATER } else { Duration::ZERO };
+        (late > run.flow.prompt + later).then(|| format!("{name}: its end was told after {late:?}"))
     })
 }
 
