@@ -18,7 +18,7 @@ use crate::socket::Socket;
 /// The longest path, its final zero byte not counted (`PATH_MAX`).
 pub(crate) const PATH_BYTES: usize = 4095;
 /// The longest name in a directory (`NAME_MAX`).
-const NAME_BYTES: usize = 255;
+pub(crate) const NAME_BYTES: usize = 255;
 /// How many symbolic links a path may lead through.
 const LINKS: u32 = 40;
 

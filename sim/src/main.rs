@@ -9,19 +9,32 @@
 
 mod tool;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use tool::conform::Wanted;
 use tool::show::Form;
 use tool::{Terms, Verdict};
+
+const EXAMPLES: &str = "Examples:
+  wavetank-sim run                                     every flow with a thousand seeds
+  wavetank-sim run --bug one-wait-per-signal grandchild  a bug put back; it is found
+  wavetank-sim show target/tapes/grandchild-94.tape    what happened, as a page for a browser
+  wavetank-sim show --text --flow task/hello --seed 7  any run, as text
+  wavetank-sim shrink target/tapes/grandchild-94.tape  the same failure with fewer decisions
+  wavetank-sim replay fixtures/tapes/*.tape            tapes that must not fail
+  wavetank-sim conform --complete                      the simulated kernel against this one
+
+Every command takes --json. Ctrl-C ends the work in hand and tells what is known so far.";
 
 /// The wave tank: wavetank in a simulated kernel
 ///
 /// Ends with 0 if everything was as promised, with 1 if something was found, with 2 if it could not
 /// do what it was told, and with 130 if it was interrupted before it found anything.
 #[derive(Parser)]
-#[command(version)]
+#[command(version, after_help = EXAMPLES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -77,6 +90,20 @@ enum Command {
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
+    /// Makes random calls on Linux and in the simulated kernel, and compares every result
+    Conform {
+        /// files, fifos, terminals, sockets, processes; all of them if none is named
+        topics: Vec<String>,
+        /// How many sequences of each topic; those of the tests if not given
+        #[arg(long)]
+        seeds: Option<u64>,
+        /// The first seed
+        #[arg(long, default_value_t = 0)]
+        from: u64,
+        /// It is a finding, too, if an outcome does not come that is promised to be compared
+        #[arg(long)]
+        complete: bool,
+    },
     /// Draws a run as a timeline: a page for a browser, or text
     Show {
         /// The tape
@@ -120,6 +147,10 @@ struct Seeds {
 }
 
 fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if let Some(code) = tool::conform::play(&arguments) {
+        return code;
+    }
     let cli = Cli::parse();
     let terms = Terms::new(cli.json);
     let done = match cli.command {
@@ -131,8 +162,11 @@ fn main() -> ExitCode {
         Command::Crash { flows, seeds, pairs, most } => {
             tool::crash::crash(&terms, &flows, seeds, pairs, most)
         }
-        Command::Flows => tool::run::list(),
+        Command::Flows => tool::run::list(&terms),
         Command::Replay { files } => tool::replay::replay(&terms, &files),
+        Command::Conform { topics, seeds, from, complete } => {
+            tool::conform::conform(&terms, &Wanted { topics, seeds, from, complete })
+        }
         Command::Show { tape, flow, seed, bug, text, output } => {
             let form = if text { Form::Text } else { Form::Page(output) };
             tool::show::shown(tape, flow, seed, bug.as_deref())

@@ -6,10 +6,14 @@ use std::path::{Path, PathBuf};
 
 use wavetank::host::{Errno, FileStat, Result};
 
-use crate::fs::{EXECUTE, Inode, LastLink, Node, PATH_BYTES, READ, UMASK};
+use crate::fs::{EXECUTE, Inode, LastLink, NAME_BYTES, Node, PATH_BYTES, Place, READ, UMASK};
 use crate::kernel::Kernel;
 use crate::proc::ProcLink;
 use crate::slab::Id;
+
+fn is_last_name_long(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.len() > NAME_BYTES)
+}
 
 impl Kernel {
     pub(crate) fn stat(&self, pid: i32, path: &Path) -> Result<FileStat> {
@@ -98,11 +102,25 @@ impl Kernel {
     }
 
     pub(crate) fn rename(&mut self, pid: i32, from: &Path, to: &Path) -> Result<()> {
-        let old = self.walk(pid, from, LastLink::Name)?;
-        let new = self.walk(pid, to, LastLink::Name)?;
-        if old.is_dots() || new.is_dots() || old.name == "/" || new.name == "/" {
+        let places = [from, to].map(|path| (self.walk(pid, path, LastLink::Name), path));
+        // The last names are looked at once both directories are found.
+        for (place, path) in &places {
+            if let Err(errno) = place
+                && !(*errno == Errno::ENAMETOOLONG && is_last_name_long(path))
+            {
+                return Err(*errno);
+            }
+        }
+        let [old, new] = places.map(|(place, _)| place);
+        let is_no_name = |it: &Place| it.is_dots() || it.name == "/";
+        if [&old, &new].into_iter().flatten().any(is_no_name) {
             return Err(Errno::EBUSY);
         }
+        let old = old?;
+        if new.is_err() {
+            old.existing()?;
+        }
+        let new = new?;
         if !self.are_in_one_mount(old.parent, new.parent) {
             return Err(Errno::EXDEV);
         }

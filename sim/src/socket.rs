@@ -98,8 +98,8 @@ impl Kernel {
     }
 
     pub(crate) fn bind(&mut self, pid: i32, fd: Fd, path: &Path) -> Result<()> {
-        let (file, socket) = self.socket_of(pid, fd)?;
         Kernel::check_path(path)?;
+        let (file, socket) = self.socket_of(pid, fd)?;
         let mode = self.inodes[self.files[file].inode].mode;
         let place = self.walk(pid, path, LastLink::Name)?;
         let (parent, name) = (place.parent, place.name.clone());
@@ -155,8 +155,8 @@ impl Kernel {
     }
 
     pub(crate) fn connect(&mut self, pid: i32, fd: Fd, path: &Path) -> Result<Tried<()>> {
-        let (file, socket) = self.socket_of(pid, fd)?;
         Kernel::check_path(path)?;
+        let (file, socket) = self.socket_of(pid, fd)?;
         let inode = self.walk(pid, path, LastLink::Follow)?.existing()?;
         self.allow(self.walker(pid), inode, WRITE)?;
         let Node::Socket(Some(listener)) = self.inodes[inode].node else {

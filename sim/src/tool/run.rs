@@ -38,8 +38,13 @@ struct Found {
     tape: PathBuf,
 }
 
-pub(crate) fn list() -> Done {
-    Flow::all().iter().for_each(|flow| println!("{}", flow.name()));
+pub(crate) fn list(terms: &Terms) -> Done {
+    let flows = Flow::all();
+    let names: Vec<&str> = flows.iter().map(Flow::name).collect();
+    if !terms.json {
+        names.iter().for_each(|name| println!("{name}"));
+    }
+    terms.report(&names)?;
     Ok(Verdict::AsPromised)
 }
 

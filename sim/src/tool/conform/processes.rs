@@ -1,7 +1,7 @@
 //! Calls about processes and signals, and one parent that makes them.
 //!
 //! On Linux the parent is a process of its own for each sequence, and its children are this very
-//! test executable; in the simulated kernel they are the same code.
+//! executable; in the simulated kernel they are the same code.
 
 use std::cell::RefCell;
 use std::ffi::OsString;
@@ -15,7 +15,7 @@ use wavetank::host::{
 };
 use wavetank_sim::{Choose, Config, Outcome, Random, World};
 
-use crate::compare::{Answer, Topic};
+use super::compare::{Answer, Pairs, Topic, count};
 
 /// The first argument of a child.
 pub(crate) const ACT: &str = "--act";
@@ -498,8 +498,8 @@ impl Topic for Processes {
         true
     }
 
-    fn simulated(&self, seed: u64, steps: &[Step]) -> Vec<Answer> {
-        let mut world = World::new(Config::default());
+    fn simulated(&self, seed: u64, steps: &[Step], pairs: &mut Pairs) -> Vec<Answer> {
+        let mut world = World::new(Config { trace: true, ..Config::default() });
         let answers = Rc::new(RefCell::new(Vec::new()));
         let (steps, told) = (steps.to_vec(), Rc::clone(&answers));
         world.add_program("/bin/child", |host, argv| act(host, &argv[2..]));
@@ -511,6 +511,7 @@ impl Topic for Processes {
         world.add_dir("/work");
         world.start("/bin/parent", &["parent"]).unwrap();
         assert_eq!(world.run(&mut Random::new(seed)), Outcome::Done, "processes, seed {seed}");
+        count(pairs, &world.events(), "parent");
         answers.take()
     }
 }

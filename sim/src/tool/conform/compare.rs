@@ -1,10 +1,22 @@
 //! Draws sequences, has them made on both sides, and says where the answers part.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::time::Instant;
 
-/// The variable of the environment that names the one seed to try.
-pub(crate) const SEED: &str = "WAVETANK_CONFORM_SEED";
+use wavetank::host::Errno;
+use wavetank_sim::{Call, Event, What};
+
+/// How often a call was made with this outcome; no error is success.
+pub(crate) type Pairs = BTreeMap<(Call, Option<Errno>), u64>;
+
+/// Counts the calls of the programs with this name.
+pub(crate) fn count(pairs: &mut Pairs, events: &[Event], program: &str) {
+    for event in events.iter().filter(|event| event.program == program) {
+        if let What::Calls { call, errno, .. } = event.what {
+            *pairs.entry((call, errno)).or_default() += 1;
+        }
+    }
+}
 
 /// What a call gave.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,8 +48,8 @@ pub(crate) trait Topic {
         expected: &[Answer],
     ) -> Vec<Answer>;
 
-    /// Makes a sequence in the simulated kernel.
-    fn simulated(&self, seed: u64, steps: &[Self::Step]) -> Vec<Answer>;
+    /// Makes a sequence in the simulated kernel, and counts its calls.
+    fn simulated(&self, seed: u64, steps: &[Self::Step], pairs: &mut Pairs) -> Vec<Answer>;
 
     /// Whether Linux may be later than the test has patience, so that a sequence that differs is
     /// made again before it counts.
@@ -59,9 +71,10 @@ fn difference<T: Topic>(
     seed: u64,
     kept: &[usize],
     steps: &[T::Step],
+    pairs: &mut Pairs,
 ) -> Option<Difference> {
     let steps: Vec<T::Step> = kept.iter().map(|place| steps[*place].clone()).collect();
-    let simulated = topic.simulated(seed, &steps);
+    let simulated = topic.simulated(seed, &steps, pairs);
     let mut found = None;
     for _ in 0..if topic.may_be_late() { RUNS } else { 1 } {
         let real = topic.on_linux(seed, kept, &steps, &simulated);
@@ -72,18 +85,21 @@ fn difference<T: Topic>(
     found
 }
 
-/// Compares one sequence; the text tells of the shortest part of it that differs.
-fn check<T: Topic>(topic: &T, seed: u64) -> Result<usize, String> {
+/// Compares one sequence, counts its calls, and says how many they are. The text tells of the
+/// shortest part of it that differs.
+pub(crate) fn check<T: Topic>(topic: &T, seed: u64, pairs: &mut Pairs) -> Result<usize, String> {
     let steps = topic.draw(seed);
     let mut kept: Vec<usize> = (0..steps.len()).collect();
-    let Some(mut found) = difference(topic, seed, &kept, &steps) else { return Ok(steps.len()) };
+    let Some(mut found) = difference(topic, seed, &kept, &steps, pairs) else {
+        return Ok(steps.len());
+    };
     kept.truncate(found.place + 1);
     let mut at = kept.len();
     while at > 0 {
         at -= 1;
         let mut fewer = kept.clone();
         fewer.remove(at);
-        if let Some(still) = difference(topic, seed, &fewer, &steps) {
+        if let Some(still) = difference(topic, seed, &fewer, &steps, &mut Pairs::new()) {
             fewer.truncate(still.place + 1);
             (kept, found) = (fewer, still);
             at = at.min(kept.len());
@@ -91,24 +107,11 @@ fn check<T: Topic>(topic: &T, seed: u64) -> Result<usize, String> {
     }
     let lines: Vec<String> = kept.iter().map(|place| format!("{:?}", steps[*place])).collect();
     Err(format!(
-        "{name} differ; again: {SEED}={seed} cargo test -p wavetank-sim --test conformance {name}\n\
+        "{name} differ; again: wavetank-sim conform {name} --from {seed} --seeds 1\n\
          of the calls these are enough:\n{}\n     Linux: {:?}\n simulated: {:?}",
         lines.join("\n"),
         found.real,
         found.simulated,
         name = topic.name(),
     ))
-}
-
-/// Compares the sequences of many seeds.
-pub(crate) fn check_all<T: Topic>(
-    topic: &T,
-    seeds: impl Iterator<Item = u64>,
-) -> Result<String, String> {
-    let start = Instant::now();
-    let mut count = 0;
-    for seed in seeds {
-        count += check(topic, seed)?;
-    }
-    Ok(format!("{}: {count} calls in {:.1} s", topic.name(), start.elapsed().as_secs_f64()))
 }

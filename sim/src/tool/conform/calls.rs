@@ -12,8 +12,9 @@ use wavetank::host::{
 };
 use wavetank_sim::{Config, Outcome, Random, World};
 
-use crate::compare::{Answer, Topic};
-use crate::draw::sequence;
+use super::compare::{Answer, Pairs, Topic, count};
+use super::draw::sequence;
+use super::odd::odd;
 
 pub(crate) const SLOTS: usize = 8;
 
@@ -29,6 +30,9 @@ pub(crate) enum Step {
     Pipe(usize, usize),
     Unread(usize),
     Kind(usize),
+    Mode(usize, u32),
+    Owner(usize, bool),
+    Nonblocking(usize, bool),
     Stat(&'static str),
     Rename(&'static str, &'static str),
     Unlink(&'static str),
@@ -43,6 +47,8 @@ pub(crate) enum Step {
     Counter(usize),
     Count(usize, u64),
     Poll(Ready),
+    PollOne(usize, Ready, u64),
+    Odd(usize, usize),
     Master(usize),
     Unlock(usize),
     Peer(usize, usize),
@@ -197,7 +203,26 @@ impl<H: Host> Machine<'_, H> {
             Step::Kind(slot) => text(self.host.fstat(self.fd(slot)).map(|stat| {
                 (stat.kind, if stat.kind == FileKind::Regular { stat.size } else { 0 })
             })),
-            Step::Stat(path) => text(self.host.stat(&self.base.join(path)).map(|stat| stat.kind)),
+            Step::Stat(path) => {
+                let me = self.host.user();
+                text(self.host.stat(&self.base.join(path)).map(|stat| {
+                    let size = if stat.kind == FileKind::Regular { stat.size } else { 0 };
+                    (stat.kind, size, (stat.uid, stat.gid) == (me.uid, me.gid))
+                }))
+            }
+            Step::Mode(slot, mode) => {
+                let result = self.host.fchmod(self.fd(slot), mode);
+                let now = self.host.fstat(self.fd(slot)).map(|stat| stat.mode);
+                text(result.and(now))
+            }
+            Step::Owner(slot, mine) => {
+                let me = self.host.user();
+                let wanted = if mine { (me.uid, me.gid) } else { (1234, 4321) };
+                let result = self.host.fchown(self.fd(slot), wanted.0, wanted.1);
+                let now = self.host.fstat(self.fd(slot)).map(|stat| (stat.uid, stat.gid) == wanted);
+                text(result.and(now))
+            }
+            Step::Nonblocking(slot, on) => text(self.host.set_nonblocking(self.fd(slot), on)),
             Step::Rename(from, to) => {
                 text(self.host.rename(&self.base.join(from), &self.base.join(to)))
             }
@@ -238,6 +263,13 @@ impl<H: Host> Machine<'_, H> {
                 let count = self.host.poll(&mut questions, Some(Duration::ZERO));
                 let ready: Vec<Ready> = questions.iter().map(|answer| answer.ready).collect();
                 format!("{count:?} {ready:?}")
+            }
+            Step::Odd(slot, which) => odd(self.host, &self.base, self.fd(slot), which),
+            Step::PollOne(slot, interest, milliseconds) => {
+                let mut question = [PollFd::new(self.fd(slot), interest)];
+                let timeout = Some(Duration::from_millis(milliseconds));
+                let count = self.host.poll(&mut question, timeout);
+                format!("{count:?} {:?}", question[0].ready)
             }
             Step::Master(slot) => {
                 let flags = OpenFlags::READ | OpenFlags::WRITE | OpenFlags::NONBLOCK;
@@ -386,8 +418,8 @@ impl Topic for Calls {
         *self == Calls::Terminals
     }
 
-    fn simulated(&self, seed: u64, steps: &[Step]) -> Vec<Answer> {
-        let mut world = World::new(Config::default());
+    fn simulated(&self, seed: u64, steps: &[Step], pairs: &mut Pairs) -> Vec<Answer> {
+        let mut world = World::new(Config { trace: true, ..Config::default() });
         let answers = Rc::new(RefCell::new(Vec::new()));
         let (calls, steps, told) = (*self, steps.to_vec(), Rc::clone(&answers));
         world.add_program("/bin/play", move |host, _| {
@@ -395,8 +427,11 @@ impl Topic for Calls {
             0
         });
         world.add_dir("/work");
-        world.start("/bin/play", &["play"]).unwrap();
+        let pid = world.start("/bin/play", &["play"]).unwrap();
+        let User { uid, gid } = LinuxHost::new().user();
+        world.set_user(pid, uid, gid).set_mode("/work", 0o700, uid, gid);
         assert_eq!(world.run(&mut Random::new(0)), Outcome::Done, "{}, seed {seed}", self.name());
+        count(pairs, &world.events(), "play");
         answers.take()
     }
 }

@@ -3,15 +3,23 @@
 use wavetank::host::{OpenFlags, Ready};
 use wavetank_sim::{Choose, Random};
 
-use crate::calls::{Calls, SLOTS, Step};
+use super::calls::{Calls, SLOTS, Step};
+use super::odd::ODD;
 
 /// How many calls a sequence has besides those that prepare it.
 const CALLS: usize = 60;
 /// So many of them are used for files and terminals.
 const FEW: usize = 4;
 
-const NAMES: [&str; 13] =
-    ["a", "b", "f", "g", "d", "d", "d/x", "d/x", "a/x", "d/", "a/", "d/x/..", "no/such"];
+const NAMES: [&str; 14] =
+    ["a", "b", "f", "g", "d", "d", "d/x", "d/x", "a/x", "d/", "a/", "d/x/..", "no/such", LONG];
+/// One letter more than a name may have.
+pub(crate) const LONG: &str = concat!(
+    "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn",
+    "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn",
+    "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn",
+    "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn",
+);
 const FIFOS: [&str; 2] = ["f", "g"];
 /// Where reads begin that do not go on where the last ended.
 const OFFSETS: [u64; 5] = [0, 1, 99, 5000, u64::MAX];
@@ -50,8 +58,11 @@ fn draw(chooser: &mut Random, topic: Calls) -> Step {
     let both = Ready::READ | Ready::WRITE;
     let interest = [Ready::READ, Ready::WRITE, both, Ready::PRIORITY, Ready::empty()];
     let interest = interest[chooser.choose(interest.len())];
+    let mode = [0o600, 0o644, 0o4755, 0][chooser.choose(4)];
+    let odd = chooser.choose(ODD);
+    let yes = chooser.choose(2) == 1;
     match topic {
-        Calls::Files => match chooser.choose(19) {
+        Calls::Files => match chooser.choose(22) {
             0..=3 => Step::Open(name, access | extra, slot),
             4 => Step::Close(slot),
             5 => Step::Read(slot, size),
@@ -65,10 +76,13 @@ fn draw(chooser: &mut Random, topic: Calls) -> Step {
             14 => [Step::List("."), Step::List(name)][chooser.choose(2)].clone(),
             15 => Step::ReadAt(slot, offset, size),
             16 => Step::ChangeDir(name),
+            20 => Step::Odd(slot, odd),
+            18 => [Step::Mode(slot, mode), Step::Owner(slot, yes)][chooser.choose(2)].clone(),
+            19 => Step::Unread(slot),
             17 => [Step::Memory(slot), Step::Poll(interest)][chooser.choose(2)].clone(),
             _ => [Step::Stat(name), Step::Kind(slot)][chooser.choose(2)].clone(),
         },
-        Calls::Fifos => match chooser.choose(17) {
+        Calls::Fifos => match chooser.choose(20) {
             0 => Step::Mkfifo(fifo),
             1..=3 => Step::Open(fifo, access, slot),
             4 => Step::Pipe(slot, other),
@@ -81,6 +95,9 @@ fn draw(chooser: &mut Random, topic: Calls) -> Step {
                 [Step::Counter(slot), Step::ReadAt(slot, offset, size)][chooser.choose(2)].clone()
             }
             14 | 15 => Step::Count(slot, count),
+            18 => Step::Odd(slot, odd),
+            16 => Step::PollOne(slot, interest, u64::from(yes)),
+            17 => [Step::Kind(slot), Step::Nonblocking(slot, true)][chooser.choose(2)].clone(),
             _ => Step::Poll(interest),
         },
         Calls::Terminals => match chooser.choose(25) {
@@ -91,7 +108,7 @@ fn draw(chooser: &mut Random, topic: Calls) -> Step {
             5 | 6 => [Step::Raw(slot), Step::Cooked(slot)][chooser.choose(2)].clone(),
             7..=12 => Step::Write(slot, size.min(100), first),
             13..=18 => Step::Read(slot, size),
-            19 => Step::SetSize(slot, 80),
+            19 => [Step::SetSize(slot, 80), Step::Odd(slot, 0)][chooser.choose(2)].clone(),
             22 => Step::ReadAt(slot, offset, size),
             20 | 21 => [Step::Size(slot), Step::Unread(slot)][chooser.choose(2)].clone(),
             _ => Step::Poll(interest),
@@ -110,7 +127,7 @@ fn draw(chooser: &mut Random, topic: Calls) -> Step {
             20 => Step::Pipe(slot, other),
             21 => Step::Unread(slot),
             22 | 23 => Step::Credentials(slot),
-            24 => Step::SocketPath(slot),
+            24 => [Step::SocketPath(slot), Step::Odd(slot, odd)][chooser.choose(2)].clone(),
             25 => Step::ReadAt(slot, offset, size),
             _ => Step::Poll(interest),
         },
