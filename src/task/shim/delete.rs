@@ -36,9 +36,10 @@ impl Shim {
 
     /// The runtime has removed the container, or knew nothing of it any more.
     pub(super) fn removed<H: Host>(&mut self, host: &mut H, key: JobKey, status: ExitStatus) {
-        let is_gone =
-            !host.planted(Bug::GoneIsAFailure) && self.complains_of(host, key, &["does not exist"]);
-        if !status.success() && !is_gone {
+        let is_gone = status.success()
+            || !host.planted(Bug::GoneIsAFailure)
+                && self.complains_of(host, key, &["does not exist"]);
+        if !is_gone {
             let ended = Failure::Ended(status);
             let failure = self.runtime_failure(host, key, "failed to delete task", ended);
             return self.finish(host, key, Err(failure));

@@ -157,7 +157,7 @@ impl Shim {
         if is_init || !host.planted(Bug::ExecEndsUntold) {
             self.tell(host, "/tasks/exit", "containerd.events.TaskExit", &event);
         }
-        if is_init {
+        if is_init && host.planted(Bug::OomAfterEnd) {
             self.look_for_last_oom(host, &id);
         }
         let response = encode(&wait_response(Some(exit)));
