@@ -76,6 +76,7 @@ mod signals;
 mod site;
 mod slab;
 mod socket;
+pub mod sweep;
 mod tape;
 pub mod task;
 mod trace;

@@ -25,6 +25,7 @@ const EXAMPLES: &str = "Examples:
   wavetank-sim show --text --flow task/hello --seed 7  any run, as text
   wavetank-sim shrink target/tapes/grandchild-94.tape  the same failure with fewer decisions
   wavetank-sim replay fixtures/tapes/*.tape            tapes that must not fail
+  wavetank-sim sweep task/life                         every call of the shim fails
   wavetank-sim conform --complete                      the simulated kernel against this one
 
 Every command takes --json. Ctrl-C ends the work in hand and tells what is known so far.";
@@ -81,6 +82,18 @@ enum Command {
         /// After how many findings to end
         #[arg(long, default_value_t = 1)]
         most: usize,
+    },
+    /// Fails every call of the shim, wherever it is made, with every error that it may have, once and
+    /// for ever
+    Sweep {
+        /// Which flows; all of them if none is named
+        flows: Vec<String>,
+        /// Fail every two calls instead, of the canonical life cycles if no flow is named
+        #[arg(long)]
+        pairs: bool,
+        /// So many seeds for each flow, besides the plainest run
+        #[arg(long, default_value_t = 0, conflicts_with = "pairs")]
+        seeds: u64,
     },
     /// Lists the flows
     Flows,
@@ -162,6 +175,7 @@ fn main() -> ExitCode {
         Command::Crash { flows, seeds, pairs, most } => {
             tool::crash::crash(&terms, &flows, seeds, pairs, most)
         }
+        Command::Sweep { flows, pairs, seeds } => tool::sweep::sweep(&terms, &flows, pairs, seeds),
         Command::Flows => tool::run::list(&terms),
         Command::Replay { files } => tool::replay::replay(&terms, &files),
         Command::Conform { topics, seeds, from, complete } => {

@@ -21,6 +21,8 @@ pub struct Run {
     pub trace: Vec<String>,
     /// What happened, as data, if it was to be kept.
     pub events: Vec<Event>,
+    /// How many calls a planned fault has hit.
+    pub struck: u64,
     /// What befell it besides what its flow says.
     pub trouble: Trouble,
     /// Every call that was made, if they were to be listed.
@@ -36,6 +38,7 @@ impl Run {
             steps: world.steps(),
             trace: world.trace(),
             events: world.events(),
+            struck: world.faults_struck(),
             trouble: world.trouble(),
             calls: world.calls(),
         }

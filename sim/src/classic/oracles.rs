@@ -25,9 +25,11 @@ struct Seen<'r> {
 }
 
 impl Seen<'_> {
-    /// In trouble a process may have failed, if that was told: by the shim's exit code or in its log.
+    /// In trouble a process may have failed, if that was told: by the shim's exit code, in its log, or
+    /// by there being no pid, as when its runtime could not make it.
     fn may_have_failed(&self) -> bool {
-        let is_told = self.told.shim_code != Some(0) || !self.told.shim_log.is_empty();
+        let Told { shim_code, shim_log, pid, .. } = self.told;
+        let is_told = *shim_code != Some(0) || !shim_log.is_empty() || pid.is_none();
         self.trouble.is_any() && is_told
     }
 }

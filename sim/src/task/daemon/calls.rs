@@ -162,7 +162,9 @@ impl Daemon<'_> {
         self.miss_servers(host);
         let thread = &self.threads[at];
         let waits = !thread.lost_waits.is_empty() && !self.told.gave_up;
-        if let Some(name) = thread.container.filter(|_| waits) {
+        if let Some(name) = thread.container.filter(|_| waits)
+            && self.tries_again(host)
+        {
             self.connect(host, at, name);
         }
     }

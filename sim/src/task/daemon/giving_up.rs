@@ -42,6 +42,16 @@ impl Daemon<'_> {
         may_give_up
     }
 
+    /// Whether there is another attempt; in trouble all is given up after too many.
+    pub(super) fn tries_again(&mut self, host: &mut SimHost<'_>) -> bool {
+        let may = self.repeated < ATTEMPTS;
+        self.repeated += 1;
+        if !may {
+            self.give_up(host);
+        }
+        may
+    }
+
     /// Drops the plan. The machine is well again from now on, so all that is asked must be answered.
     pub(super) fn give_up(&mut self, host: &mut SimHost<'_>) {
         if self.told.gave_up {
