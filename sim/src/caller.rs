@@ -103,7 +103,7 @@ impl SimHost<'_> {
         let fault = self.in_kernel(|kernel| {
             kernel.tick();
             kernel.note_call(pid, site);
-            kernel.fault(pid, call, about)
+            kernel.fault(pid, site, about)
         });
         let mut waited = false;
         loop {

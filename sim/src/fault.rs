@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 use wavetank::host::{Errno, Fd, Pid, Signal};
 
 use crate::call::Call;
+use crate::errnos::is_excepted;
 use crate::kernel::Kernel;
+use crate::site::Site;
 
 /// What happens instead of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -134,6 +136,12 @@ impl Fault {
         self.for_ever && self.seen > self.after
     }
 
+    /// What the flow knows nothing of is never an error that there cannot be at this place.
+    fn may_hit(&self, site: Site) -> bool {
+        let FaultKind::Fail(errno) = self.kind else { return true };
+        !self.is_trouble || !is_excepted(site.call, site.file, errno)
+    }
+
     fn strikes(&mut self) -> bool {
         self.seen += 1;
         if self.for_ever { self.seen > self.after } else { self.seen == self.after + 1 }
@@ -151,14 +159,15 @@ pub(crate) enum About<'a> {
 impl Kernel {
     /// The error with which this call is to fail instead of being done, if any. This is the one
     /// place where calls go wrong without a reason.
-    pub(crate) fn fault(&mut self, pid: i32, call: Call, about: About<'_>) -> Option<Errno> {
+    pub(crate) fn fault(&mut self, pid: i32, site: Site, about: About<'_>) -> Option<Errno> {
         if self.faults.is_empty() {
             return None;
         }
         let mut faults = std::mem::take(&mut self.faults);
         let mut hit = None;
         for fault in &mut faults {
-            if self.is_meant(fault, pid, call, about) && fault.strikes() && hit.is_none() {
+            let is_meant = self.is_meant(fault, pid, site.call, about);
+            if is_meant && fault.strikes() && fault.may_hit(site) && hit.is_none() {
                 hit = Some(fault.kind);
                 self.note_trouble(fault);
             }

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::call::Call;
 use crate::choose::{Lazy, Recorded, Replay};
-use crate::errnos::{Entry, entry};
+use crate::errnos::errors_at;
 use crate::fault::Fault;
 use crate::flow::{Case, Flow};
 use crate::run::{Failure, Run};
@@ -105,8 +105,7 @@ impl Course {
 
     /// How a call may fail: a fault for each error, once and for ever.
     pub fn faults(&self, point: Point) -> impl Iterator<Item = Fault> {
-        let errors = entry(point.site.call).into_iter().flat_map(Entry::errors);
-        errors.map(move |(errno, lasts)| {
+        errors_at(point.site.call, point.site.file).map(move |(errno, lasts)| {
             let fault = Fault::fail(errno).of(point.site.call).by(self.program).after(point.before);
             if lasts { fault.for_ever() } else { fault }
         })

@@ -59,7 +59,8 @@ const ORACLES: [Oracle; 5] = [
     Oracle {
         name: "output",
         promise: "the client reads what the process wrote, whole and in order; in trouble it may \
-                  be cut off, if that is told, but is right up to there",
+                  be cut off, if that is told, but is right up to there; of a process that was \
+                  never made the runtime says on stderr why",
         objection: output,
     },
     Oracle {
@@ -140,7 +141,10 @@ fn output(seen: &Seen<'_>) -> Option<String> {
     let Seen { told, expected, .. } = seen;
     let streams =
         [("stdout", &told.stdout, &expected.stdout), ("stderr", &told.stderr, &expected.stderr)];
-    streams.into_iter().find_map(|(name, seen_bytes, wanted)| {
+    // Where there is no pid, nobody but the runtime has spoken.
+    let is_made = told.pid.is_some() || !seen.trouble.is_any();
+    let mut streams = streams.into_iter().filter(|it| is_made || it.0 == "stdout");
+    streams.find_map(|(name, seen_bytes, wanted)| {
         let same = seen_bytes.iter().zip(wanted).take_while(|(one, other)| one == other).count();
         let is_cut = same == seen_bytes.len() && seen.may_have_failed();
         let (have, want) = (seen_bytes.len(), wanted.len());

@@ -208,7 +208,7 @@ fn unreached(count: &Count) -> Result<Vec<String>, String> {
         for file in sources(&top.join("src").join(room))? {
             let text = read_text(&file)?;
             let name = file.strip_prefix(&top).unwrap_or(&file).to_string_lossy().into_owned();
-            let places = places(&text).into_iter();
+            let places = places(&name, &text).into_iter();
             let places = places.filter(|(line, _)| !reached.contains(&(name.clone(), *line)));
             found.extend(places.map(|(line, call)| format!("{name}:{line} {}", call.name())));
         }
@@ -217,11 +217,9 @@ fn unreached(count: &Count) -> Result<Vec<String>, String> {
 }
 
 /// The calls of the host in a source, with their lines; its tests do not count.
-fn places(text: &str) -> Vec<(u32, Call)> {
+fn places(file: &str, text: &str) -> Vec<(u32, Call)> {
     let shipped = text.split("#[cfg(test)]").next().unwrap_or_default();
-    let can_fail = |call: &&Call| {
-        wavetank_sim::errnos::entry(**call).is_some_and(|entry| entry.errors().next().is_some())
-    };
+    let can_fail = |call: &&Call| wavetank_sim::errnos::errors_at(**call, file).next().is_some();
     let mut found = Vec::new();
     let mut before = "";
     for (number, line) in (1..).zip(shipped.lines()) {

@@ -278,8 +278,11 @@ impl Daemon<'_> {
                     self.wait_for(host, at, name);
                 }
             }
-            (Ask::Create(name) | Ask::Exec(name) | Ask::Start(name), Err(_)) => {
-                let has_failed = !matches!(ask, Ask::Start(name) if exec_of(name).is_empty());
+            (Ask::Create(name) | Ask::Exec(name) | Ask::Start(name), Err(status)) => {
+                let is_of_init = matches!(ask, Ask::Start(name) if exec_of(name).is_empty());
+                // It was made by an earlier call, whose answer was lost; its input is on its way.
+                let is_made = status.message.contains("cannot start a");
+                let has_failed = !is_of_init && !is_made;
                 if has_failed
                     && !self.told.pids.contains_key(*name)
                     && let Some(streams) = self.streams.get_mut(name)
