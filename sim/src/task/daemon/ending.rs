@@ -80,10 +80,12 @@ impl Daemon<'_> {
         for _ in 0..5 {
             self.turn(host, Some(LOOK_AGAIN));
         }
-        self.miss_servers(host);
-        if self.told.lost && host.trouble().is_any() {
-            // A server that has gone holds nothing that could be compared.
-            return;
+        if host.trouble().is_any() {
+            self.miss_servers(host);
+            if self.told.lost {
+                // A server that has gone holds nothing that could be compared.
+                return;
+            }
         }
         let shims = shims(host);
         let kernel = host.kernel.borrow();
