@@ -46,6 +46,15 @@ impl Flow {
         }
     }
 
+    /// Whether all about it is drawn when it is run.
+    #[must_use]
+    pub fn is_drawn(&self) -> bool {
+        match self {
+            Flow::Task(flow) => flow.is_drawn,
+            _ => false,
+        }
+    }
+
     /// The same flow with more that goes wrong than it knows of: its daemon and its oracles ask the
     /// run's [`Trouble`](crate::Trouble).
     #[must_use]

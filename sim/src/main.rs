@@ -95,6 +95,20 @@ enum Command {
         #[arg(long, default_value_t = 0, conflicts_with = "pairs")]
         seeds: u64,
     },
+    /// Runs fresh seeds on all cores until told to stop: mostly of the drawn flow, and of all others
+    ///
+    /// Every fourth run is done twice, and compared. What fails is kept in target/tapes, also made small.
+    Soak {
+        /// Stop after so many minutes; without this and `--seeds`, only Ctrl-C stops it
+        #[arg(long)]
+        minutes: Option<u64>,
+        /// Stop after so many seeds
+        #[arg(long)]
+        seeds: Option<u64>,
+        /// The first seed; from the clock if not given
+        #[arg(long)]
+        from: Option<u64>,
+    },
     /// Lists the flows
     Flows,
     /// Runs tapes, which must not fail, and recorded traces, whose every call must come again
@@ -177,6 +191,9 @@ fn main() -> ExitCode {
         }
         Command::Sweep { flows, pairs, seeds } => tool::sweep::sweep(&terms, &flows, pairs, seeds),
         Command::Flows => tool::run::list(&terms),
+        Command::Soak { minutes, seeds, from } => {
+            tool::soak::soak(&terms, tool::soak::Length { minutes, seeds, from })
+        }
         Command::Replay { files } => tool::replay::replay(&terms, &files),
         Command::Conform { topics, seeds, from, complete } => {
             tool::conform::conform(&terms, &Wanted { topics, seeds, from, complete })

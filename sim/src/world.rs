@@ -420,7 +420,7 @@ impl Kernel {
         self.link(place.parent, place.name, inode);
     }
 
-    fn set_content(&mut self, inode: Id<Inode>, content: Vec<u8>) {
+    pub(crate) fn set_content(&mut self, inode: Id<Inode>, content: Vec<u8>) {
         let Node::Regular(regular) = &mut self.inodes[inode].node else { return };
         self.disk_used -= regular.disk_bytes();
         regular.content = content;

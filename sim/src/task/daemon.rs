@@ -13,6 +13,7 @@ use super::flows::Flow;
 use super::launch::{Launch, Manner, event_socket, socket_dir};
 use super::plan::{Exit, Name, Process, Step, Told, Until, container_of, exec_of};
 use super::streams::Streams;
+use super::swarm::HEALED;
 use super::{CGROUP_DIR, SHIM, SOCKETS, WORK, asks, memory_events};
 use crate::caller::SimHost;
 use crate::trouble::{Impatience, Patience};
@@ -160,7 +161,8 @@ impl Daemon<'_> {
         match thread.steps.front() {
             None => false,
             Some(Step::Ask(ask, _) | Step::Begin(ask, _)) => {
-                self.addresses.contains_key(container_of(ask.name()))
+                // Once all is sound, an address that has not come will not come.
+                self.marks.contains(HEALED) || self.addresses.contains_key(container_of(ask.name()))
             }
             Some(Step::Until(Until::Passed(_))) => thread.until.is_none_or(|until| until <= now),
             Some(Step::Until(until)) => self.has_come(*until),
@@ -238,6 +240,12 @@ impl Daemon<'_> {
             Step::TerminateShim => signal_shims(host, Signal::TERM),
             Step::SeeShimOff => self.see_shims_off(host),
             Step::WriteDown => signal_shims(host, Signal::USR1),
+            Step::SignalShim(signal) => signal_shims(host, signal),
+            Step::Heal => self.heal(host, at),
+            Step::KillHung => kill_runtimes(host, Whose::AtWork),
+            Step::KillUnknown if self.flow.shim_may_go => kill_runtimes(host, Whose::Unmade),
+            Step::KillUnknown => {}
+            Step::Bare => self.look_for_holdings(host),
         }
     }
 
@@ -339,12 +347,6 @@ fn tell_of_memory(host: &mut SimHost<'_>, events: &str) {
     }
 }
 
-fn signal_shims(host: &mut SimHost<'_>, signal: Signal) {
-    for pid in shims(host) {
-        let _ = host.kill(pid, signal);
-    }
-}
-
 fn process<'f>(flow: &'f Flow, name: &str) -> Option<&'f Process> {
     flow.plan.processes.iter().find(|process| process.name == name)
 }
@@ -352,7 +354,9 @@ fn process<'f>(flow: &'f Flow, name: &str) -> Option<&'f Process> {
 mod calls;
 mod ending;
 mod giving_up;
+mod healing;
 
 use calls::Open;
-use ending::shims;
+use ending::{shims, signal_shims};
 pub(super) use giving_up::LATER;
+use healing::{Whose, kill_runtimes};

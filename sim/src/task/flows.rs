@@ -36,6 +36,8 @@ pub struct Flow {
     pub faults: Vec<Fault>,
     /// One call of a shim fails, and chance says which.
     pub chance: bool,
+    /// All of it is drawn when it is run.
+    pub is_drawn: bool,
     /// What was refused, or lost with its connection, is tried again, at first with another shim.
     pub repeats: bool,
     /// Whether the shim's log is looked at.
@@ -48,11 +50,15 @@ pub struct Flow {
     pub may_repeat_events: bool,
     /// The shim is killed; so much is lost.
     pub shim_is_killed: bool,
+    /// The shim is told to go, whatever it has to look after.
+    pub shim_may_go: bool,
     /// How a container ended may not be in its bundle.
     pub exit_is_unrecorded: bool,
     /// How long after a process's end it may be told.
     pub prompt: Duration,
-    /// When all must be over.
+    /// Things go wrong until they are healed.
+    pub is_disturbed: bool,
+    /// When all must be over, or how long after the healing.
     pub limit: Duration,
 }
 
@@ -80,6 +86,7 @@ fn flow_of(name: &'static str, processes: Vec<Process>, threads: Vec<Vec<Step>>)
         script: json!({}),
         faults: Vec::new(),
         chance: false,
+        is_drawn: false,
         repeats: false,
         gives_up: false,
         log_counts: true,
@@ -88,6 +95,8 @@ fn flow_of(name: &'static str, processes: Vec<Process>, threads: Vec<Vec<Step>>)
         shim_is_killed: false,
         exit_is_unrecorded: false,
         prompt: Duration::from_secs(1),
+        is_disturbed: false,
+        shim_may_go: false,
         limit: Duration::from_secs(5),
     }
 }
@@ -174,6 +183,7 @@ pub fn flows() -> Vec<Flow> {
         servers::flows(),
         trouble::flows(),
         faults::flows(),
+        vec![super::swarm::flow()],
     ]
     .concat()
 }

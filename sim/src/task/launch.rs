@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use containerd_shim_protos::api::DeleteResponse;
 use containerd_shim_protos::bootstrap_api::{BootstrapParams, BootstrapResult, Extension};
@@ -23,6 +24,13 @@ pub(crate) enum Manner {
     Plain,
 }
 
+/// Whether a short program may have something to say besides its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Complains {
+    Never,
+    Perhaps,
+}
+
 /// A short program on its way.
 pub(crate) struct Launch {
     pub(crate) name: Name,
@@ -31,6 +39,8 @@ pub(crate) struct Launch {
     pid: Pid,
     output: Fd,
     text: Vec<u8>,
+    /// When it was begun.
+    pub(super) begun: Duration,
 }
 
 /// What a short program has said.
@@ -57,11 +67,18 @@ impl Launch {
         name: Name,
         action: &'static str,
         manner: Manner,
+        complains: Complains,
     ) -> Result<Launch, String> {
         let failed = |errno: Errno| format!("{action}: {errno}");
         let bundle = Path::new(WORK).join("bundles").join(name);
         let stdin = host.pipe(OpenFlags::empty()).map_err(failed)?;
         let stdout = host.pipe(OpenFlags::empty()).map_err(failed)?;
+        let null = match complains {
+            Complains::Never => None,
+            Complains::Perhaps => {
+                Some(host.open(Path::new("/dev/null"), OpenFlags::WRITE, 0).map_err(failed)?)
+            }
+        };
         let bundle_text = bundle.to_string_lossy().into_owned();
         let mut words = vec![SHIM, "-namespace", NAMESPACE, "-address", "/w/c.sock"];
         words.extend(["-publish-binary", "/bin/actor", "-id", name]);
@@ -78,12 +95,12 @@ impl Launch {
                 format!("TTRPC_ADDRESS={}", event_socket().display()).into(),
             ]),
             cwd: Some(bundle),
-            // What it says on stderr would spoil its answer.
-            fds: vec![stdin.read, stdout.write, stdout.write],
+            // Where nothing goes wrong, what it says on stderr would spoil its answer.
+            fds: vec![stdin.read, stdout.write, null.unwrap_or(stdout.write)],
             ..Command::default()
         };
         let spawned = host.spawn(&command);
-        close_all(host, [stdin.read, stdout.write]);
+        close_all(host, [stdin.read, stdout.write].into_iter().chain(null));
         let given = if action == "start" { given(name, manner) } else { Vec::new() };
         let _ = write_all(host, stdin.write, &given);
         close_all(host, [stdin.write]);
@@ -94,7 +111,8 @@ impl Launch {
                 return Err(failed(error.errno));
             }
         };
-        Ok(Launch { name, action, manner, pid, output: stdout.read, text: Vec::new() })
+        let begun = host.now();
+        Ok(Launch { name, action, manner, pid, output: stdout.read, text: Vec::new(), begun })
     }
 
     /// The step that this is.

@@ -8,7 +8,9 @@ pub(crate) mod launch;
 mod oracles;
 pub(crate) mod plan;
 pub(crate) mod streams;
+mod swarm;
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -22,7 +24,6 @@ pub use plan::{Answer, Ask, Event, Exit, Name, Plan, Process, Step, Told, Until}
 use crate::guests::{guest, logger};
 use crate::run::{Failure, Run};
 use crate::{Choose, Config, SimHost, World};
-use plan::container_of;
 
 /// Where everything of a run is, the programs excepted.
 pub(crate) const WORK: &str = "/w";
@@ -38,6 +39,7 @@ pub(crate) const SOCKETS: &str = "/run/containerd/s";
 
 /// Runs a flow once, every choice made by `chooser`.
 pub fn run(flow: &Flow, chooser: &mut dyn Choose, keep_trace: bool) -> Run {
+    let flow = &drawn(flow, chooser);
     let config = Config { trace: keep_trace, ..flow.config.clone() };
     let mut world = World::new(config);
     let told = Rc::new(RefCell::new(Told::default()));
@@ -57,6 +59,12 @@ pub fn run(flow: &Flow, chooser: &mut dyn Choose, keep_trace: bool) -> Run {
     Run::of(&world, failure)
 }
 
+/// The flow as it is run: one that is drawn asks `chooser` first for all that it is made of.
+#[must_use]
+pub fn drawn<'f>(flow: &'f Flow, chooser: &mut dyn Choose) -> Cow<'f, Flow> {
+    if flow.is_drawn { Cow::Owned(swarm::draw(flow, chooser)) } else { Cow::Borrowed(flow) }
+}
+
 fn furnish(world: &mut World, flow: &Flow, told: &Rc<RefCell<Told>>) {
     world
         .add_dir("/tmp")
@@ -67,7 +75,7 @@ fn furnish(world: &mut World, flow: &Flow, told: &Rc<RefCell<Told>>) {
         .add_program(format!("/bin/{SHIM}"), |host, argv| wavetank::task::main(host, argv))
         .add_program("/bin/guest", |host, argv| guest(host, argv))
         .add_program("/bin/logger", |host, argv| logger(host, argv));
-    for process in flow.plan.processes.iter().filter(|it| container_of(it.name) == it.name) {
+    for process in flow.plan.inits() {
         let bundle = Path::new(WORK).join("bundles").join(process.name);
         world
             .add_file(bundle.join("config.json"), config(&flow.plan, process))

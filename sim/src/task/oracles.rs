@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::daemon::LATER;
 use super::flows::Flow;
-use super::plan::{Event, Exit, Process, Told, container_of, exec_of};
+use super::plan::{Event, Exit, Process, Step, Told, container_of, exec_of};
 use super::{SHIM, SOCKETS, lasting};
 use crate::run::{Failure, SETTLES};
 use crate::{Leftover, Outcome, Trouble, World};
@@ -94,7 +94,8 @@ const ORACLES: [Oracle; 15] = [
         promise: "a flow is over when there is nothing more to wait for, in trouble later, but soon",
         objection: |run| {
             let later = if run.trouble.is_any() { LATER } else { Duration::ZERO };
-            let (end, limit) = (run.told.end, run.flow.limit + later);
+            let end = run.told.end.saturating_sub(run.told.healed);
+            let limit = run.flow.limit + later;
             (end > limit).then(|| format!("over after {end:?}, not within {limit:?}"))
         },
     },
@@ -117,7 +118,11 @@ const ORACLES: [Oracle; 15] = [
     Oracle {
         name: "zombies",
         promise: "a shim reaps whoever ends, within a second",
-        objection: |run| run.world.zombie_of(SHIM).filter(|_| !run.flow.config.timers_race),
+        // While a runtime hangs that makes a process, nobody knows who it is.
+        objection: |run| {
+            let may_wait = run.flow.config.timers_race || run.flow.is_disturbed;
+            run.world.zombie_of(SHIM).filter(|_| !may_wait)
+        },
     },
     Oracle {
         name: "log",
@@ -192,6 +197,11 @@ impl Run<'_> {
         self.events(name).iter().filter(|event| event.topic == topic).count()
     }
 
+    /// What is in a fifo that nobody has open is lost.
+    fn has_daemon_died(&self) -> bool {
+        self.flow.plan.threads.iter().flatten().any(|step| matches!(step, Step::Die))
+    }
+
     fn processes(&self) -> impl Iterator<Item = &Process> {
         self.flow.plan.processes.iter()
     }
@@ -205,6 +215,12 @@ fn one_exit(run: &Run<'_>) -> Option<String> {
         let name = process.name;
         let was_made = run.told.pids.contains_key(name);
         let count = run.count(name, "/tasks/exit");
+        if process.is_disturbed {
+            // An answer may be lost, and with a server all that it has not told.
+            let is_missing = was_made && count == 0 && !run.told.lost && !process.may_vanish;
+            return (count > 1 || is_missing)
+                .then(|| format!("{name}: {count} exits; it was made: {was_made}"));
+        }
         let may_be_none = process.may_vanish || run.may_be_untold();
         let fits = count == usize::from(was_made) || (may_be_none && count == 0);
         // Whoever gave it up may not have heard that it was made.
@@ -226,13 +242,16 @@ fn truth(run: &Run<'_>) -> Option<String> {
         exits.iter().filter(|exit| counts(exit.0, &exit.1)).find_map(|(source, exit)| {
             let status = exit.status;
             // Where numbers come again, the kernel's list does not say whose exit it was.
-            let is_known = run.flow.config.pid_max > 1000;
+            let is_unheard = process.is_disturbed && pid == 0;
+            let is_known = run.flow.config.pid_max > 1000 && !is_unheard;
             if is_known && known != Some(status) {
                 return Some(format!("{source} of {name}: {status}, but pid {pid}: {known:?}"));
             }
             let expected = &process.ends;
             // The daemon kills what it gives up, and so it ended.
-            let is_expected = expected.contains(&status) || run.told.gave_up && status == INVENTED;
+            let is_expected = expected.contains(&status)
+                || run.told.gave_up && status == INVENTED
+                || process.is_disturbed;
             (!is_expected).then(|| format!("{source} of {name}: {status}, not of {expected:?}"))
         })
     })
@@ -246,7 +265,8 @@ fn promptness(run: &Run<'_>) -> Option<String> {
     run.told.exits.iter().find_map(|(name, exits)| {
         let pid = run.told.pids.get(name)?;
         let ended = run.world.exit_time(wavetank::host::Pid(pid.cast_signed()))?;
-        let ended = run.flow.config.wall_clock + ended;
+        // What hangs until it is healed keeps an end as long; others are never healed.
+        let ended = run.flow.config.wall_clock + ended.max(run.told.healed);
         let (_, exit) = exits.iter().find(|(source, _)| *source == "TaskExit")?;
         let at = Duration::new(exit.at.0.cast_unsigned(), exit.at.1.cast_unsigned());
         let late = at.saturating_sub(ended);
@@ -279,12 +299,14 @@ fn order(run: &Run<'_>) -> Option<String> {
             && !run.flow.shim_is_killed
             && !process.may_vanish
             && !run.may_be_untold()
+            && !process.is_disturbed
         {
             return Some(format!("{name}: started: {was_started}; {:?}", told()));
         }
         let pids = run.events(name).into_iter().filter(|event| event.pid != 0);
         let pid = run.pid(name);
-        let other = pids.map(|event| event.pid).find(|told| *told != pid)?;
+        let is_unknown = process.is_disturbed && pid == 0;
+        let other = pids.map(|event| event.pid).find(|told| *told != pid && !is_unknown)?;
         Some(format!("{name}: pid {other} in an event, and {pid} in an answer"))
     })
 }
@@ -341,7 +363,10 @@ fn agreement(run: &Run<'_>) -> Option<String> {
 fn output(run: &Run<'_>) -> Option<String> {
     run.processes().find_map(|process| {
         let name = process.name;
-        let may_be_unended = process.is_never_opened || run.may_be_untold();
+        if process.is_disturbed && run.has_daemon_died() {
+            return None;
+        }
+        let may_be_unended = process.is_never_opened || process.is_disturbed || run.may_be_untold();
         if run.told.unended.iter().any(|it| it == name) && !may_be_unended {
             return Some(format!("{name}: its output has not come to its end"));
         }
@@ -349,12 +374,19 @@ fn output(run: &Run<'_>) -> Option<String> {
         let streams =
             [("stdout", &seen[0], &process.stdout), ("stderr", &seen[1], &process.stderr)];
         // What a runtime says of its failing goes where the process would have spoken.
-        let speaks_for_itself = !process.may_vanish || run.told.pids.contains_key(name);
-        let counts = |stream: &str| stream == "stdout" || !process.runtime_speaks;
+        let is_made = run.told.pids.contains_key(name);
+        // A runtime that fails speaks on a terminal, too; and one that cannot read its script runs
+        // something else.
+        let mut faults = run.flow.faults.iter();
+        let is_of_runtime = faults.any(|fault| fault.program.as_deref() != Some(SHIM));
+        let is_spoilt = process.is_disturbed && (process.terminal || is_of_runtime);
+        let speaks_for_itself = !is_spoilt && (!process.may_vanish || is_made);
+        let runtime_speaks = process.runtime_speaks || process.is_disturbed;
+        let counts = |stream: &str| stream == "stdout" || !runtime_speaks;
         let streams = streams.into_iter().filter(|it| speaks_for_itself && counts(it.0));
         streams.into_iter().find_map(|(stream, seen, wrote)| {
             let same = seen.iter().zip(wrote).take_while(|(one, other)| one == other).count();
-            let may_be_cut = process.may_be_cut || run.has_told_of_loss();
+            let may_be_cut = process.may_be_cut || process.is_disturbed || run.has_told_of_loss();
             let cut = may_be_cut && same == seen.len();
             let (have, want) = (seen.len(), wrote.len());
             (seen != wrote && !cut)

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use wavetank::host::WindowSize;
-use wavetank::ttrpc::Code;
+use wavetank::host::{Signal, WindowSize};
+use wavetank::ttrpc::{Code, Status};
 
 /// Names a process: `c1` is the first of the container of that name, `c1/e1` an exec in it.
 pub type Name = &'static str;
@@ -34,6 +34,13 @@ pub struct Plan {
     pub log_is_unread: bool,
     /// The threads, each with a connection of its own.
     pub threads: Vec<Vec<Step>>,
+}
+
+impl Plan {
+    /// The containers' first processes.
+    pub(super) fn inits(&self) -> impl Iterator<Item = &Process> {
+        self.processes.iter().filter(|process| exec_of(process.name).is_empty())
+    }
 }
 
 /// A process, and what its client does.
@@ -76,6 +83,8 @@ pub struct Process {
     /// What is mounted for its root file system: at these places inside of it, the top being
     /// empty.
     pub mounts: Vec<&'static str>,
+    /// Calls that fail may spoil everything about it but the truth of what is told.
+    pub is_disturbed: bool,
 }
 
 /// One step of a thread.
@@ -120,6 +129,17 @@ pub enum Step {
     SeeShimOff,
     /// The servers are to write down all that they know (`SIGUSR1`).
     WriteDown,
+    /// The servers get a signal.
+    SignalShim(Signal),
+    /// Nothing goes wrong any more, the daemon is back, and everybody reads; the other threads are over.
+    Heal,
+    /// Whoever of the runtime is still at work is killed.
+    KillHung,
+    /// What a runtime was about to make when it was killed with its server is killed, too: a real one's
+    /// init ends by itself as long as the runtime has not written down that it is there.
+    KillUnknown,
+    /// The servers hold nothing of any container any more.
+    Bare,
 }
 
 /// What a thread waits for.
@@ -228,18 +248,32 @@ pub struct Answer {
     pub may_be_done: bool,
     /// Or refused with one of these, the text being part of the message.
     pub refusals: Vec<(Code, &'static str)>,
+    /// Or refused in any other way.
+    pub may_be_refused: bool,
 }
 
 /// It is done, and nothing else.
 #[must_use]
 pub(super) fn done() -> Answer {
-    Answer { may_be_done: true, refusals: Vec::new() }
+    Answer { may_be_done: true, ..Answer::default() }
+}
+
+/// It is answered.
+#[must_use]
+pub(super) fn whatever() -> Answer {
+    Answer { may_be_done: true, may_be_refused: true, ..Answer::default() }
+}
+
+/// There is no such container any more.
+#[must_use]
+pub(super) fn gone() -> Answer {
+    refused(Code::NotFound, "container not created")
 }
 
 /// It is refused.
 #[must_use]
 pub(super) fn refused(code: Code, text: &'static str) -> Answer {
-    Answer { may_be_done: false, refusals: vec![(code, text)] }
+    Answer { refusals: vec![(code, text)], ..Answer::default() }
 }
 
 impl Answer {
@@ -272,6 +306,13 @@ impl Answer {
         };
         let refusals = [self.refusals, text.to_vec()].concat();
         Some(Answer { refusals, ..self })
+    }
+
+    /// Whether it may be refused like this.
+    pub(super) fn allows(&self, status: &Status) -> bool {
+        let is_one =
+            |(code, text): &(Code, &str)| *code == status.code && status.message.contains(text);
+        self.may_be_refused || self.refusals.iter().any(is_one)
     }
 
     /// Or it is refused so.
@@ -333,4 +374,6 @@ pub struct Told {
     pub log: String,
     /// When all was over.
     pub end: Duration,
+    /// When things went wrong for the last time.
+    pub healed: Duration,
 }

@@ -7,6 +7,7 @@ pub(crate) mod replay;
 pub(crate) mod run;
 pub(crate) mod show;
 pub(crate) mod shrink;
+pub(crate) mod soak;
 pub(crate) mod sweep;
 
 use std::path::{Path, PathBuf};

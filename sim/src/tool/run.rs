@@ -103,7 +103,7 @@ fn chooser(seed: u64, pct: Option<usize>) -> Box<dyn Choose> {
     }
 }
 
-fn difference(flow: &Flow, seed: u64, pct: Option<usize>) -> Failure {
+pub(crate) fn difference(flow: &Flow, seed: u64, pct: Option<usize>) -> Failure {
     let trace = || flow.run(&mut *chooser(seed, pct), true).trace;
     let place = first_difference(&trace(), &trace());
     Failure {

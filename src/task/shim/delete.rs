@@ -159,6 +159,8 @@ impl Shim {
             .map(|(key, _)| *key)
             .collect();
         for job in jobs {
+            // It may hold secrets, and the runtime that was to read it has nothing to do any more.
+            self.remove_process_file(host, job);
             self.finish(host, job, Err(no_container()));
         }
     }

@@ -14,7 +14,7 @@ use super::super::told::Told;
 use super::{Daemon, LONGEST_LIFE, Link, Setback};
 use crate::caller::SimHost;
 use crate::task::asks;
-use crate::task::launch::{Launch, Said};
+use crate::task::launch::{Complains, Launch, Said};
 use crate::task::plan::{Ask, Exit, Name, exec_of};
 
 /// How long a call may take that is not Wait; a short program as well.
@@ -79,7 +79,7 @@ impl Daemon<'_> {
         container: Name,
         action: &'static str,
     ) -> Result<Said, String> {
-        let mut launch = Launch::begin(host, container, action, self.manner)?;
+        let mut launch = Launch::begin(host, container, action, self.manner, Complains::Never)?;
         let mut until = host.now() + LONGEST_CALL;
         loop {
             let left = until.saturating_sub(host.now());

@@ -9,7 +9,7 @@ use wavetank::manager::tasks::TaskClient;
 use wavetank::ttrpc::{Code, Status};
 
 use super::super::asks;
-use super::super::launch::{Launch, Said};
+use super::super::launch::{Complains, Launch, Said};
 use super::super::plan::{Answer, Ask, Name, Step, container_of, done, exec_of};
 use super::{Daemon, LOOK_AGAIN, process};
 use crate::caller::SimHost;
@@ -40,10 +40,23 @@ impl Daemon<'_> {
         name: Name,
         action: &'static str,
     ) {
-        match Launch::begin(host, name, action, self.manner) {
+        let complains = if self.flow.is_disturbed { Complains::Perhaps } else { Complains::Never };
+        match Launch::begin(host, name, action, self.manner, complains) {
             Ok(launch) => self.threads[at].launch = Some(launch),
-            Err(error) => self.told.wrong.push(error),
+            Err(error) => self.complain(error),
         }
+    }
+
+    /// Something went wrong that must not, unless calls fail.
+    pub(super) fn complain(&mut self, what: String) {
+        if !self.may_go_wrong() {
+            self.told.wrong.push(what);
+        }
+    }
+
+    /// Whether what goes wrong now may be due to what was planned to.
+    pub(super) fn may_go_wrong(&self) -> bool {
+        self.flow.is_disturbed && !self.marks.contains(super::HEALED)
     }
 
     /// Makes the connection that a thread needs.
@@ -63,8 +76,10 @@ impl Daemon<'_> {
             }
             Err(error) => {
                 self.miss_servers(host);
-                let is_troubled = host.trouble().is_any();
-                if is_troubled && self.told.pids.contains_key(container) {
+                // Where all is drawn, a server that is gone stays away.
+                let is_troubled = host.trouble().is_any() || self.flow.is_disturbed;
+                if !self.flow.is_disturbed && is_troubled && self.told.pids.contains_key(container)
+                {
                     // Whoever was made there has lost its shim.
                     self.give_up(host);
                 } else if !self.takes_care(host, at, Step::Launch(container)) && !is_troubled {
@@ -114,7 +129,13 @@ impl Daemon<'_> {
                 Some(stream)
             }
             Err(error) => {
-                if !self.takes_care(host, at, Step::Ask(ask, answer)) && !self.told.gave_up {
+                // A server that has ended meanwhile is the same as one that refuses.
+                let is_settled =
+                    process(self.flow, ask.name()).is_some_and(|process| process.is_disturbed);
+                if !is_settled
+                    && !self.takes_care(host, at, Step::Ask(ask, answer))
+                    && !self.told.gave_up
+                {
                     self.told.wrong.push(format!("{ask:?}: {error}"));
                 }
                 self.hang_up(host, at);
@@ -182,9 +203,12 @@ impl Daemon<'_> {
                 }
             }
             Some(Err(error)) => {
-                let step = self.threads[at].launch.take().map(|launch| launch.step());
-                let is_late = matches!(step, Some(Step::Launch(_))) && self.told.gave_up;
-                if !is_late && !step.is_some_and(|step| self.takes_care(host, at, step)) {
+                let Some(launch) = self.threads[at].launch.take() else { return };
+                let step = launch.step();
+                let is_late = matches!(step, Step::Launch(_)) && self.told.gave_up;
+                let was_disturbed = self.may_go_wrong()
+                    || self.flow.is_disturbed && launch.begun <= self.told.healed;
+                if !was_disturbed && !is_late && !self.takes_care(host, at, step) {
                     self.told.wrong.push(error);
                 }
             }
@@ -204,9 +228,14 @@ impl Daemon<'_> {
             }
         }
         let is_dead = lost.is_some();
+        self.told.lost |= is_dead && self.flow.is_disturbed;
         if is_dead && !self.flow.shim_is_killed && !self.is_lenient(host) {
             for Open { ask, .. } in &self.threads[at].open {
-                self.told.wrong.push(format!("{ask:?} got no answer: {lost:?}"));
+                let ends_it = self.flow.shim_may_go
+                    || self.flow.is_disturbed && matches!(ask, Ask::Shutdown(_));
+                if !ends_it {
+                    self.told.wrong.push(format!("{ask:?} got no answer: {lost:?}"));
+                }
             }
         }
         for (open, result) in answered {
@@ -241,17 +270,15 @@ impl Daemon<'_> {
         let Open { ask, answer, made, .. } = open;
         let taken = host.now().saturating_sub(*made);
         // Where timers race, time goes on though there is something to do.
-        let is_timed = !self.flow.config.timers_race && !host.trouble().is_any();
+        let is_timed =
+            !self.flow.config.timers_race && !self.flow.is_disturbed && !host.trouble().is_any();
         if ask.is_quick() && taken > AT_ONCE && is_timed {
             self.told.wrong.push(format!("{ask:?} was answered only after {taken:?}"));
         }
         let is_allowed = self.told.gave_up
             || match &result {
                 Ok(_) => answer.may_be_done,
-                Err(status) => answer
-                    .refusals
-                    .iter()
-                    .any(|(code, text)| *code == status.code && status.message.contains(text)),
+                Err(status) => answer.allows(status),
             };
         self.patience.renew();
         let is_tried_again = !is_allowed && self.takes_care(host, at, open.step());

@@ -29,6 +29,22 @@ fn recollection(line: &str) -> Option<Vec<usize>> {
         .collect()
 }
 
+pub(super) fn signal_shims(host: &mut SimHost<'_>, signal: Signal) {
+    for pid in shims(host) {
+        let _ = host.kill(pid, signal);
+    }
+}
+
+/// A server that was killed has left its sockets, and the places where it waited for consoles, which
+/// nobody can know of.
+fn remove_what_the_killed_left(host: &mut SimHost<'_>) {
+    for directory in [Path::new(SOCKETS), Path::new("/tmp")] {
+        for name in host.list(directory).unwrap_or_default() {
+            let _ = wavetank::files::remove_all(host, &directory.join(name));
+        }
+    }
+}
+
 impl Daemon<'_> {
     /// Of `CreateTaskResponse` and `StartResponse` alike the first field is the pid.
     pub(super) fn note_pid(&mut self, name: &str, payload: &[u8]) {
@@ -115,7 +131,7 @@ impl Daemon<'_> {
     /// How much the shims remember, as they write it down when asked.
     pub(super) fn compare_recollection(&mut self, host: &mut SimHost<'_>) {
         let begin = self.told.log.len();
-        super::signal_shims(host, Signal::USR1);
+        signal_shims(host, Signal::USR1);
         for _ in 0..5 {
             self.turn(host, Some(LOOK_AGAIN));
         }
@@ -173,9 +189,11 @@ impl Daemon<'_> {
             self.told.outputs.insert(name.to_owned(), outputs);
         }
         close_all(host, std::mem::take(&mut self.logs).into_iter().chain(self.held_back.take()));
-        if !self.flow.shim_is_killed {
+        if self.flow.shim_is_killed && self.flow.is_disturbed {
+            remove_what_the_killed_left(host);
+        } else if !self.flow.shim_is_killed {
             // Those of a server that was lost are replaced when they are in the way.
-            if !self.told.lost {
+            if !self.told.lost || self.flow.is_disturbed {
                 self.look_for_sockets(host);
             }
             self.look_for_files(host);
@@ -228,8 +246,13 @@ impl Daemon<'_> {
             let bundle = Path::new(super::WORK).join("bundles").join(process.name);
             for name in host.list(&bundle).unwrap_or_default() {
                 let name = name.to_string_lossy();
-                // In trouble something may be left there, since the daemon removes the bundle.
-                if !is_troubled && !LASTING.contains(&&*name) && !name.ends_with(".pid") {
+                // Who is killed while he writes a file leaves half of it, under another name.
+                let may_be_half = process.is_disturbed && name.starts_with('.');
+                if !is_troubled
+                    && !LASTING.contains(&&*name)
+                    && !name.ends_with(".pid")
+                    && !may_be_half
+                {
                     self.told.wrong.push(format!("{name} is left in the bundle {}", process.name));
                 }
             }

@@ -18,7 +18,8 @@ impl Daemon<'_> {
     /// Whether things may go otherwise than planned: something has happened that the flow does not
     /// know of, or that its own clients may meet.
     pub(super) fn is_lenient(&self, host: &SimHost<'_>) -> bool {
-        self.flow.repeats || host.trouble().is_any()
+        // Where all is drawn, nothing is done again before the healing, and all must be right after.
+        self.flow.repeats || host.trouble().is_any() && !self.flow.is_disturbed
     }
 
     /// Takes care of a step that was spoilt: it is tried again, or after too many attempts all is
