@@ -85,6 +85,24 @@ impl SimHost<'_> {
         if n <= 1 { 0 } else { self.yielder.suspend(Request::Choice(n)) }
     }
 
+    /// Says before a call what it would wait for: where that counts, it is begun when it need not wait.
+    /// The time until which it would wait at most.
+    pub(crate) fn announce(&self, wait: impl FnOnce(&Kernel) -> Option<Wait>) -> Option<u64> {
+        let kernel = &mut *self.kernel.borrow_mut();
+        let wait = if kernel.config.orderly { wait(kernel) } else { None }?;
+        let deadline = wait.deadline();
+        let process = kernel.process(self.pid);
+        process.wait = Some(wait);
+        process.looked.set(u64::MAX);
+        deadline
+    }
+
+    /// From here on all orders are tried, by those who do.
+    pub(crate) fn begin_race(&self) {
+        self.kernel.borrow_mut().is_race = true;
+        self.turn();
+    }
+
     /// One call: somebody's turn, then a planned fault, or tries until it is over.
     #[track_caller]
     pub(crate) fn call<T>(
@@ -103,6 +121,7 @@ impl SimHost<'_> {
         let fault = self.in_kernel(|kernel| {
             kernel.tick();
             kernel.note_call(pid, site);
+            kernel.process(pid).wait = None;
             kernel.fault(pid, site, about)
         });
         let mut waited = false;

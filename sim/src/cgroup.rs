@@ -15,6 +15,7 @@ use crate::fs::{Inode, Node};
 use crate::kernel::Kernel;
 use crate::process::Stage;
 use crate::slab::Id;
+use crate::touch::Thing;
 
 /// Where the cgroups are.
 const MOUNT_POINT: &str = "/sys/fs/cgroup";
@@ -69,6 +70,8 @@ impl Kernel {
             pid => pid,
         };
         let cgroup = Path::new("/").join(cgroup);
+        self.sees(Thing::Life(pid));
+        self.alters(Thing::Heritage(pid));
         let process = self.processes.get_mut(pid).ok_or(Errno::ESRCH)?;
         process.cgroup = Rc::from(cgroup.to_string_lossy());
         Ok(())
@@ -79,6 +82,7 @@ impl Kernel {
         if !self.is_of_cgroups(inode) {
             return Ok(());
         }
+        self.alters(Thing::Everything);
         let path = self.path_of(inode);
         let Ok(cgroup) = path.strip_prefix(MOUNT_POINT).map(|it| Path::new("/").join(it)) else {
             return Ok(());

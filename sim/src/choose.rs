@@ -1,5 +1,7 @@
 //! The one call through which everything that may go differently goes, and who may answer it.
 
+use crate::touch::Touch;
+
 /// Answers every open question of a run. The list of the answers is the run's *tape*.
 ///
 /// 0 is always the plain answer: go on with the same process, move all the bytes, let nothing
@@ -12,6 +14,22 @@ pub trait Choose {
     fn schedule(&mut self, turn: &Turn<'_>) -> usize {
         self.choose(turn.answers())
     }
+
+    /// Looks on before every step, also where there is nothing to choose. What it says is whether
+    /// the run is to go on.
+    fn watch(&mut self, _seen: &Seen<'_>) -> bool {
+        true
+    }
+}
+
+/// What there is to see before a step.
+pub struct Seen<'t> {
+    /// What the step before has touched, if anybody wants to know.
+    pub(crate) touches: &'t [Touch],
+    /// Who can go on.
+    pub(crate) turn: Turn<'t>,
+    /// The race is on whose orders are all tried.
+    pub(crate) is_race: bool,
 }
 
 /// Everybody who could go on now.
@@ -38,6 +56,10 @@ impl<C: Choose + ?Sized> Choose for &mut C {
 
     fn schedule(&mut self, turn: &Turn<'_>) -> usize {
         (**self).schedule(turn)
+    }
+
+    fn watch(&mut self, seen: &Seen<'_>) -> bool {
+        (**self).watch(seen)
     }
 }
 
@@ -203,6 +225,10 @@ impl<C: Choose> Choose for Lazy<C> {
         let is_plain = self.plain_of_16 > 0 && self.inner.choose(16) < self.plain_of_16;
         if is_plain { 0 } else { self.inner.schedule(turn) }
     }
+
+    fn watch(&mut self, seen: &Seen<'_>) -> bool {
+        self.inner.watch(seen)
+    }
 }
 
 /// Answers from the bytes of a fuzzer, and zeros after their end: one byte for a question with
@@ -276,6 +302,10 @@ impl<C: Choose> Choose for Recorded<C> {
     fn schedule(&mut self, turn: &Turn<'_>) -> usize {
         let answer = self.inner.schedule(turn);
         self.write_down(answer)
+    }
+
+    fn watch(&mut self, seen: &Seen<'_>) -> bool {
+        self.inner.watch(seen)
     }
 }
 

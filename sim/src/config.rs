@@ -24,6 +24,10 @@ pub struct Config {
     /// Whether a timer may end before everything else that could happen has happened. Without it,
     /// time stands nearly still while any process can run.
     pub timers_race: bool,
+    /// Whether the same calls of a process have the same results wherever others are who have nothing
+    /// to do with it: inode and random numbers are each process's own, a call that would wait is
+    /// begun when it would not, and no call takes time.
+    pub orderly: bool,
     /// How much time each call takes.
     pub tick: Duration,
     /// `CLOCK_REALTIME` at the start.
@@ -51,6 +55,7 @@ impl Default for Config {
             disk_bytes: None,
             short_one_in: 0,
             timers_race: false,
+            orderly: false,
             tick: Duration::from_micros(1),
             wall_clock: Duration::from_secs(1_767_225_600),
             entropy: 0,

@@ -12,10 +12,15 @@ use crate::event::What;
 use crate::kernel::{INIT, Kernel, LateReap};
 use crate::process::Stage;
 use crate::signals::pid_number;
+use crate::touch::Thing;
 
 impl Kernel {
     /// First step: all that it had open is closed.
     pub(crate) fn close_everything(&mut self, pid: i32, status: ExitStatus) {
+        self.alters(Thing::Life(pid));
+        if self.processes[pid].pid_space == pid || self.processes[pid].terminal.is_some() {
+            self.alters(Thing::Everything);
+        }
         let process = self.process(pid);
         process.stage = Stage::Ending(status);
         process.wait = None;
@@ -55,6 +60,12 @@ impl Kernel {
     /// Second step: the children get a new parent, and the parent is told.
     pub(crate) fn end(&mut self, pid: i32, status: ExitStatus) {
         let clock = self.clock;
+        self.alters(Thing::Life(pid));
+        self.alters(Thing::Children(pid));
+        self.sees(Thing::Parent(pid));
+        if self.processes[pid].pid_space != 0 {
+            self.alters(Thing::Everything);
+        }
         let process = self.process(pid);
         process.stage = Stage::Zombie(status);
         process.ended = clock;
@@ -79,6 +90,8 @@ impl Kernel {
         let space = self.processes[pid].pid_space;
         let mut at = self.processes[pid].parent;
         while at > INIT {
+            self.sees(Thing::Life(at));
+            self.sees(Thing::Parent(at));
             let process = &self.processes[at];
             if process.pid_space != space {
                 break;
@@ -93,6 +106,9 @@ impl Kernel {
 
     fn adopt(&mut self, heir: i32, child: i32) {
         let clock = self.clock;
+        self.alters(Thing::Parent(child));
+        self.alters(Thing::Children(heir));
+        self.sees(Thing::Life(child));
         let process = self.process(child);
         process.parent = heir;
         // The new parent is not to blame for the old one.
@@ -109,6 +125,7 @@ impl Kernel {
 
     fn tell_parent(&mut self, pid: i32, parent: i32) {
         self.changed();
+        self.alters(Thing::Children(parent));
         if parent == INIT || self.is_dying_leader(parent) {
             self.reap(pid);
         } else {
@@ -124,6 +141,12 @@ impl Kernel {
         if after > LateReap::LATE && by != INIT {
             let parent = self.processes[by].name.to_string();
             self.late_reaps.push(LateReap { pid: Pid(pid), parent, after });
+        }
+        self.alters(Thing::Life(pid));
+        self.alters(Thing::Children(process.parent));
+        self.alters(Thing::Group(process.group));
+        if self.config.pid_max < crate::Config::default().pid_max {
+            self.alters(Thing::Pids);
         }
         self.process(process.parent).children.retain(|child| *child != pid);
     }
@@ -145,6 +168,7 @@ impl Kernel {
 
     /// Whether a wait would find an ended child.
     pub(crate) fn has_ended_child(&self, me: i32, target: WaitFor) -> Result<bool> {
+        self.sees(Thing::Children(me));
         let mut meant = self.processes[me].children.iter().filter(|pid| is_meant(target, **pid));
         if meant.clone().next().is_none() {
             return Err(Errno::ECHILD);

@@ -9,6 +9,7 @@ use crate::call::Call;
 use crate::errnos::is_excepted;
 use crate::kernel::Kernel;
 use crate::site::Site;
+use crate::touch::Thing;
 
 /// What happens instead of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -163,6 +164,7 @@ impl Kernel {
         if self.faults.is_empty() {
             return None;
         }
+        self.alters(Thing::Everything);
         let mut faults = std::mem::take(&mut self.faults);
         let mut hit = None;
         for fault in &mut faults {

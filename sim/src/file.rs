@@ -10,9 +10,12 @@ use crate::pty::Pty;
 use crate::signals::SignalSet;
 use crate::slab::Id;
 use crate::socket::Socket;
+use crate::touch::Thing;
 
 /// An open file description (`open(2)`).
 pub(crate) struct OpenFile {
+    /// Its own number, where those count.
+    pub(crate) serial: u64,
     pub(crate) inode: Id<Inode>,
     pub(crate) readable: bool,
     pub(crate) writable: bool,
@@ -52,6 +55,7 @@ pub(crate) enum FileState {
 impl OpenFile {
     pub(crate) fn new(inode: Id<Inode>, flags: OpenFlags, state: FileState) -> OpenFile {
         OpenFile {
+            serial: 0,
             inode,
             readable: flags.contains(OpenFlags::READ) || !flags.contains(OpenFlags::WRITE),
             writable: flags.contains(OpenFlags::WRITE),
@@ -104,7 +108,7 @@ impl Kernel {
     /// Gives a process a descriptor of an open file.
     pub(crate) fn install(&mut self, pid: i32, file: Id<OpenFile>) -> Result<Fd> {
         let fd = self.free_descriptor(pid)?;
-        self.files[file].users += 1;
+        self.share_file(file);
         let process = self.process(pid);
         let number = process.free_number();
         if number == process.fds.len() {
@@ -117,8 +121,25 @@ impl Kernel {
 
     /// Puts an open file into the table, with no user yet.
     pub(crate) fn add_file(&mut self, file: OpenFile) -> Id<OpenFile> {
+        let serial = self.next_serial();
         self.use_inode(file.inode);
-        self.files.insert(file)
+        self.alters_text(&file);
+        self.files.insert(OpenFile { serial, ..file })
+    }
+
+    /// One more user of an open file.
+    pub(crate) fn share_file(&mut self, file: Id<OpenFile>) {
+        self.files[file].users += 1;
+        self.alters(Thing::Users(self.files[file].serial));
+    }
+
+    /// A file that is open to be written cannot be executed.
+    fn alters_text(&self, file: &OpenFile) {
+        if file.writable
+            && let Node::Regular(_) = self.inodes[file.inode].node
+        {
+            self.alters(Thing::Text(self.inodes[file.inode].number));
+        }
     }
 
     /// An empty regular file without a name.
@@ -143,9 +164,47 @@ impl Kernel {
         Ok(())
     }
 
+    /// What a call on an open file looks at, be it to read, to write, or to ask.
+    pub(crate) fn sees_file(&self, file: Id<OpenFile>) {
+        let open = &self.files[file];
+        self.sees(Thing::File(open.serial));
+        match open.state {
+            FileState::Master(pty) | FileState::Slave(pty) => {
+                self.sees(Thing::Terminal(self.terminal_number(pty)));
+            }
+            FileState::Fifo { .. } => self.sees(Thing::Fifo(self.inodes[open.inode].number)),
+            FileState::Socket(socket) => {
+                self.sees(Thing::Link(self.sockets[socket].serial));
+                self.sees(Thing::Queue(self.sockets[socket].serial));
+            }
+            FileState::Plain if open.seen.is_some() => {
+                self.sees(Thing::Data(self.inodes[open.inode].number));
+                self.sees(Thing::Node(self.inodes[open.inode].number));
+            }
+            _ => {}
+        }
+    }
+
+    /// What a read or write of an open file changes of what somebody else may have a hold of.
+    pub(crate) fn alters_file(&self, file: Id<OpenFile>) {
+        let open = &self.files[file];
+        match open.state {
+            FileState::Plain | FileState::ProcFile(_) | FileState::Counter(_) => {
+                self.alters(Thing::File(open.serial));
+            }
+            FileState::Fifo { .. } => self.alters(Thing::Fifo(self.inodes[open.inode].number)),
+            FileState::Master(pty) | FileState::Slave(pty) => {
+                self.alters(Thing::Terminal(self.terminal_number(pty)));
+            }
+            FileState::Signals(_) | FileState::Socket(_) => {}
+        }
+        self.sees(Thing::File(open.serial));
+    }
+
     /// Takes one user from an open file. With the last one it closes, which its other side sees.
     pub(crate) fn leave_file(&mut self, file: Id<OpenFile>) {
         self.files[file].users -= 1;
+        self.alters(Thing::Users(self.files[file].serial));
         if self.files[file].users == 0 {
             self.drop_file(file);
         }
@@ -154,12 +213,14 @@ impl Kernel {
     /// Closes an open file that has no user.
     pub(crate) fn drop_file(&mut self, file: Id<OpenFile>) {
         let Some(closed) = self.files.remove(file) else { return };
+        self.alters_text(&closed);
         match closed.state {
             FileState::Plain
             | FileState::Signals(_)
             | FileState::Counter(_)
             | FileState::ProcFile(_) => {}
             FileState::Fifo { .. } => {
+                self.alters(Thing::Fifo(self.inodes[closed.inode].number));
                 self.fifo(closed.inode).close(closed.readable, closed.writable);
             }
             FileState::Master(pty) => self.close_master(pty),
@@ -174,6 +235,7 @@ impl Kernel {
 
     pub(crate) fn set_nonblocking(&mut self, pid: i32, fd: Fd, on: bool) -> Result<()> {
         let file = self.file(pid, fd)?;
+        self.alters(Thing::File(self.files[file].serial));
         self.files[file].nonblock = on;
         Ok(())
     }
@@ -189,6 +251,7 @@ impl Kernel {
             return Err(Errno::EPERM);
         }
         self.writable_place(inode)?;
+        self.alters(Thing::Node(self.inodes[inode].number));
         let inode = &mut self.inodes[inode];
         (inode.uid, inode.gid) = (uid, gid);
         Ok(())
@@ -196,11 +259,13 @@ impl Kernel {
 
     pub(crate) fn fchmod(&mut self, pid: i32, fd: Fd, mode: u32) -> Result<()> {
         let inode = self.files[self.file(pid, fd)?].inode;
+        self.sees(Thing::Node(self.inodes[inode].number));
         let who = self.processes[pid].uid;
         if who != 0 && who != self.inodes[inode].uid {
             return Err(Errno::EPERM);
         }
         self.writable_place(inode)?;
+        self.alters(Thing::Node(self.inodes[inode].number));
         self.inodes[inode].mode = mode & 0o7777;
         Ok(())
     }
@@ -218,6 +283,8 @@ impl Kernel {
     pub(crate) fn unread(&mut self, pid: i32, fd: Fd) -> Result<usize> {
         let file = self.file(pid, fd)?;
         let OpenFile { inode, offset, state, .. } = self.files[file];
+        self.sees_file(file);
+        self.sees(Thing::Data(self.inodes[inode].number));
         match state {
             FileState::Fifo { .. } => Ok(self.fifo(inode).len()),
             FileState::Master(pty) => Ok(self.ptys[pty].output.len()),

@@ -33,7 +33,9 @@ impl Flow {
     #[must_use]
     pub fn named(name: &str) -> Option<Flow> {
         let crash = crash::flows().into_iter().map(|flow| Flow::Crash(Box::new(flow)));
-        Flow::all().into_iter().chain(crash).find(|flow| flow.name() == name)
+        let races = task::races().into_iter().map(|flow| Flow::Task(Box::new(flow)));
+        let all = Flow::all().into_iter().chain(crash).chain(races);
+        all.into_iter().find(|flow| flow.name() == name)
     }
 
     /// Its name.

@@ -14,6 +14,7 @@ use crate::proc::ProcLink;
 use crate::pty::Pty;
 use crate::slab::Id;
 use crate::socket::Socket;
+use crate::touch::{Thing, entry};
 
 /// The longest path, its final zero byte not counted (`PATH_MAX`).
 pub(crate) const PATH_BYTES: usize = 4095;
@@ -148,8 +149,7 @@ pub(crate) struct Walker {
 
 impl Kernel {
     pub(crate) fn new_inode(&mut self, node: Node, mode: u32, uid: u32, gid: u32) -> Id<Inode> {
-        let number = self.next_inode;
-        self.next_inode += 1;
+        let number = self.next_number();
         let (parent, former_path, users, read_only) = (None, None, 0, false);
         self.inodes.insert(Inode {
             number,
@@ -273,6 +273,10 @@ impl Kernel {
             return Err(Errno::ENOTDIR);
         };
         self.allow(walker, at, EXECUTE)?;
+        self.sees(match name {
+            b"." | b".." => Thing::Node(self.inodes[at].number),
+            _ => entry(self.inodes[at].number, name),
+        });
         match name {
             _ if name.len() > NAME_BYTES => Err(Errno::ENAMETOOLONG),
             b"." => Ok(Some(at)),
@@ -305,6 +309,7 @@ impl Kernel {
             return Ok(());
         }
         let inode = &self.inodes[inode];
+        self.sees(Thing::Node(inode.number));
         let bits = match () {
             () if inode.uid == walker.uid => inode.mode >> 6,
             () if inode.gid == walker.gid => inode.mode >> 3,
@@ -333,8 +338,16 @@ impl Kernel {
         }
     }
 
+    pub(crate) fn alters_name(&self, directory: Id<Inode>, name: &OsStr) {
+        let number = self.inodes[directory].number;
+        self.alters(entry(number, name.as_bytes()));
+        self.alters(Thing::Names(number));
+    }
+
     /// Gives a nameless inode its name.
     pub(crate) fn link(&mut self, directory: Id<Inode>, name: OsString, inode: Id<Inode>) {
+        self.alters_name(directory, &name);
+        self.alters(Thing::Node(self.inodes[inode].number));
         self.inodes[inode].parent = Some(directory);
         self.entries(directory).insert(name, inode);
     }
@@ -353,6 +366,7 @@ impl Kernel {
         if place.slash && !matches!(node, Node::Directory(_)) {
             return Err(Errno::ENOENT);
         }
+        self.sees(Thing::Node(self.inodes[place.parent].number));
         if self.inodes[place.parent].parent.is_none() {
             return Err(Errno::ENOENT);
         }
@@ -365,6 +379,8 @@ impl Kernel {
     /// Takes a name out of its directory; the inode lives on while somebody uses it.
     pub(crate) fn unlink_entry(&mut self, directory: Id<Inode>, name: &OsStr) {
         let Some(inode) = self.entries(directory).remove(name) else { return };
+        self.alters_name(directory, name);
+        self.alters(Thing::Node(self.inodes[inode].number));
         if self.inodes[inode].users > 0 {
             let mut path = self.path_of(directory);
             path.push(name);
@@ -398,6 +414,7 @@ impl Kernel {
         let mut names = Vec::new();
         let mut at = inode;
         while at != self.root {
+            self.sees(Thing::Node(self.inodes[at].number));
             let Some(parent) = self.inodes[at].parent else {
                 return self.inodes[at].former_path.clone().unwrap_or_default();
             };
@@ -413,6 +430,10 @@ impl Kernel {
 
     pub(crate) fn stat_inode(&self, inode: Id<Inode>) -> FileStat {
         let it = &self.inodes[inode];
+        self.sees(Thing::Node(it.number));
+        if let Node::Regular(_) = it.node {
+            self.sees(Thing::Data(it.number));
+        }
         let (kind, device, size) = match &it.node {
             Node::Regular(regular) => (FileKind::Regular, 1, regular.content.len()),
             Node::Directory(_) => (FileKind::Directory, 1, 4096),

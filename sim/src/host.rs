@@ -17,8 +17,9 @@ use crate::fs::Node;
 use crate::kernel::Kernel;
 use crate::mounts::Request;
 use crate::pipe::PipeBuffer;
+use crate::touch::Thing;
 use crate::trace::bytes_text;
-use crate::wait::Tried;
+use crate::wait::{Tried, Wait};
 
 fn command_text(command: &Command) -> String {
     let words: Vec<_> = command.argv.iter().map(|word| word.to_string_lossy()).collect();
@@ -51,6 +52,8 @@ impl Host for SimHost<'_> {
     fn read(&mut self, fd: Fd, buffer: &mut [u8]) -> Result<usize> {
         let len = self.shortened_read(fd, buffer.len());
         let arguments = || format!("{fd}, {len}");
+        let pid = self.pid;
+        self.announce(|kernel| kernel.read_would_wait(pid, fd));
         let count = self.call(Call::Read, About::Descriptor(fd), arguments, |kernel, pid| {
             kernel.read(pid, fd, &mut buffer[..len])
         })?;
@@ -335,9 +338,10 @@ impl Host for SimHost<'_> {
     #[track_caller]
     fn wait(&mut self, target: WaitFor, block: bool) -> Result<Option<Exit>> {
         let arguments = || format!("{target:?}, {block}");
+        self.announce(|_| block.then_some(Wait::Child(target)));
         self.call(Call::Wait, About::Nothing, arguments, |kernel, pid| {
             kernel.wait(pid, target).map(|exit| match exit {
-                None if block => Tried::Wait(crate::wait::Wait::Child(target)),
+                None if block => Tried::Wait(Wait::Child(target)),
                 exit => Tried::Done(exit),
             })
         })
@@ -357,7 +361,10 @@ impl Host for SimHost<'_> {
 
     #[track_caller]
     fn parent(&mut self) -> Pid {
-        self.sure(Call::Parent, |kernel, pid| Pid(kernel.processes[pid].parent))
+        self.sure(Call::Parent, |kernel, pid| {
+            kernel.sees(Thing::Parent(pid));
+            Pid(kernel.processes[pid].parent)
+        })
     }
 
     fn user(&mut self) -> User {
@@ -373,6 +380,7 @@ impl Host for SimHost<'_> {
     #[track_caller]
     fn become_subreaper(&mut self) -> Result<()> {
         self.call(Call::BecomeSubreaper, About::Nothing, String::new, |kernel, pid| {
+            kernel.alters(Thing::Life(pid));
             kernel.process(pid).subreaper = true;
             done(Ok(()))
         })
@@ -395,7 +403,7 @@ impl Host for SimHost<'_> {
     fn poll(&mut self, fds: &mut [PollFd], timeout: Option<Duration>) -> Result<usize> {
         let asked = fds.len();
         let arguments = || format!("{asked} descriptors, {timeout:?}");
-        let mut deadline = None;
+        let mut deadline = self.announce(|kernel| kernel.poll_would_wait(fds, timeout));
         let count = self.call(Call::Poll, About::Nothing, arguments, |kernel, pid| {
             kernel.poll(pid, fds, timeout, &mut deadline)
         })?;

@@ -6,11 +6,13 @@ use crate::file::{FileState, OpenFile};
 use crate::fs::{Device, Inode, Node};
 use crate::kernel::Kernel;
 use crate::slab::Id;
-use crate::wait::Tried;
+use crate::touch::Thing;
+use crate::wait::{Tried, Wait};
 
 impl Kernel {
     pub(crate) fn read(&mut self, pid: i32, fd: Fd, buffer: &mut [u8]) -> Result<Tried<usize>> {
         let file = self.readable_file(pid, fd)?;
+        self.alters_file(file);
         match self.files[file].state {
             FileState::Fifo { .. } => self.read_fifo(file, buffer),
             FileState::Master(pty) => self.read_master(file, pty, buffer),
@@ -21,6 +23,17 @@ impl Kernel {
             FileState::ProcFile(mark) => self.read_proc_file(file, mark, buffer).map(Tried::Done),
             FileState::Plain => self.read_plain(file, buffer).map(Tried::Done),
         }
+    }
+
+    /// What a read would wait for, if nothing is there.
+    pub(crate) fn read_would_wait(&self, pid: i32, fd: Fd) -> Option<Wait> {
+        let file = self.readable_file(pid, fd).ok()?;
+        let open = &self.files[file];
+        let waits = !matches!(
+            open.state,
+            FileState::Plain | FileState::ProcFile(_) | FileState::Signals(_)
+        );
+        (waits && !open.nonblock).then_some(Wait::Readable(file))
     }
 
     /// Reads where it is told to, wherever the descriptor stands.
@@ -37,6 +50,7 @@ impl Kernel {
             return Err(Errno::ESPIPE);
         };
         self.readable_file(pid, fd)?;
+        self.sees(Thing::File(self.files[file].serial));
         let offset = usize::try_from(offset).map_err(|_| Errno::EINVAL)?;
         let before = std::mem::replace(&mut self.files[file].offset, offset);
         let count = match self.files[file].state {
@@ -60,6 +74,8 @@ impl Kernel {
                 Ok(buffer.len())
             }
             Node::Regular(regular) => {
+                let number = self.inodes[open.inode].number;
+                self.touches.sees(Thing::Data(number));
                 // The text of such a file is made when its start is read.
                 if open.offset == 0 {
                     open.seen = open.seen.map(|_| regular.version);
@@ -83,6 +99,7 @@ impl Kernel {
         done: &mut usize,
     ) -> Result<Tried<usize>> {
         let file = self.writable_file(pid, fd)?;
+        self.alters_file(file);
         match self.files[file].state {
             FileState::Fifo { .. } => self.write_fifo(pid, file, bytes, done),
             FileState::Master(pty) => self.write_master(file, pty, bytes, done),
@@ -125,6 +142,10 @@ impl Kernel {
         offset: usize,
         bytes: &[u8],
     ) -> Result<usize> {
+        self.alters(Thing::Data(self.inodes[inode].number));
+        if self.config.disk_bytes.is_some() {
+            self.alters(Thing::Everything);
+        }
         let Node::Regular(regular) = &mut self.inodes[inode].node else {
             return Err(Errno::EINVAL);
         };

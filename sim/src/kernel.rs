@@ -21,6 +21,7 @@ use crate::pty::Pty;
 use crate::site::Made;
 use crate::slab::{Id, Slab};
 use crate::socket::Socket;
+use crate::touch::Touches;
 use crate::trace::Trace;
 use crate::trouble::Trouble;
 
@@ -56,6 +57,9 @@ pub(crate) struct Kernel {
     pub(crate) calls: Option<Vec<Made>>,
     pub(crate) root: Id<Inode>,
     pub(crate) pts: Id<Inode>,
+    pub(crate) touches: Touches,
+    /// Whether the race is on whose orders are all tried.
+    pub(crate) is_race: bool,
     pub(crate) next_inode: u64,
     /// The highest inode number of what is there from the start.
     pub(crate) own_inodes: u64,
@@ -131,6 +135,8 @@ impl Kernel {
             calls,
             root,
             pts,
+            touches: Touches::default(),
+            is_race: false,
             next_inode: 5,
             own_inodes: 0,
             last_pid: INIT,
@@ -160,6 +166,7 @@ impl Kernel {
         }
         kernel.own_inodes = kernel.next_inode - 1;
         kernel.processes.insert(INIT, Process::init(root));
+        kernel.touches.want(kernel.config.orderly);
         kernel
     }
 
@@ -169,10 +176,40 @@ impl Kernel {
     }
 
     pub(crate) fn random(&mut self) -> u64 {
+        if self.config.orderly {
+            let mut state = self.entropy ^ self.own_number();
+            return splitmix64(&mut state);
+        }
         splitmix64(&mut self.entropy)
     }
 
+    /// A number that nothing else has.
+    pub(crate) fn next_number(&mut self) -> u64 {
+        // What is there from the start is nobody's.
+        if self.config.orderly && self.processes.contains(self.current) {
+            return self.own_number();
+        }
+        self.next_inode += 1;
+        self.next_inode - 1
+    }
+
+    /// The number of an open file or a socket, where those count.
+    pub(crate) fn next_serial(&mut self) -> u64 {
+        if self.config.orderly { self.own_number() } else { 0 }
+    }
+
+    /// The next number of the process that runs: whatever others do, it is the same one.
+    fn own_number(&mut self) -> u64 {
+        let pid = self.current;
+        let process = self.process(pid);
+        process.made += 1;
+        u64::from(pid.unsigned_abs()) << 32 | process.made
+    }
+
     pub(crate) fn tick(&mut self) {
+        if self.config.orderly {
+            return;
+        }
         self.clock += u64::try_from(self.config.tick.as_nanos()).unwrap_or(0);
     }
 }

@@ -109,6 +109,18 @@ enum Command {
         #[arg(long)]
         from: Option<u64>,
     },
+    /// Tries every order of races: of all calls of all processes, from when the race begins until
+    /// everybody waits
+    Exhaust {
+        /// Which races; all of them if none is named
+        races: Vec<String>,
+        /// Give the shim this bug
+        #[arg(long)]
+        bug: Option<String>,
+        /// Seconds after which a race is left as it is
+        #[arg(long)]
+        limit: Option<f64>,
+    },
     /// Lists the flows
     Flows,
     /// Runs tapes, which must not fail, and recorded traces, whose every call must come again
@@ -190,6 +202,9 @@ fn main() -> ExitCode {
             tool::crash::crash(&terms, &flows, seeds, pairs, most)
         }
         Command::Sweep { flows, pairs, seeds } => tool::sweep::sweep(&terms, &flows, pairs, seeds),
+        Command::Exhaust { races, bug, limit } => {
+            tool::exhaust::exhaust(&terms, &races, bug.as_deref(), limit)
+        }
         Command::Flows => tool::run::list(&terms),
         Command::Soak { minutes, seeds, from } => {
             tool::soak::soak(&terms, tool::soak::Length { minutes, seeds, from })

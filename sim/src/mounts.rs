@@ -17,6 +17,7 @@ use crate::fs::{Inode, LastLink};
 use crate::kernel::Kernel;
 use crate::pipe::PAGE;
 use crate::slab::Id;
+use crate::touch::Thing;
 
 /// Kinds of file systems that need no device. There are no devices to mount, so there are no others.
 const KINDS: [&str; 12] = [
@@ -76,6 +77,7 @@ pub(crate) struct Request<'a> {
 
 impl Kernel {
     pub(crate) fn mount(&mut self, me: i32, request: &Request<'_>) -> Result<()> {
+        self.alters(Thing::Everything);
         let target = self.walk(me, request.target, LastLink::Follow)?.existing()?;
         self.allow_mounting(me)?;
         let flags = request.flags;
@@ -197,6 +199,7 @@ impl Kernel {
     }
 
     pub(crate) fn unmount(&mut self, me: i32, target: &Path, detach: bool) -> Result<()> {
+        self.alters(Thing::Everything);
         let inode = self.walk(me, target, LastLink::Keep)?.existing()?;
         self.allow_mounting(me)?;
         let at = self.mounted_at(inode).ok_or(Errno::EINVAL)?;

@@ -10,6 +10,7 @@ use crate::fs::{EXECUTE, Inode, LastLink, NAME_BYTES, Node, PATH_BYTES, Place, R
 use crate::kernel::Kernel;
 use crate::proc::ProcLink;
 use crate::slab::Id;
+use crate::touch::Thing;
 
 fn is_last_name_long(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.len() > NAME_BYTES)
@@ -56,6 +57,7 @@ impl Kernel {
             return Err(Errno::ENOTDIR);
         };
         self.allow(self.walker(pid), inode, READ)?;
+        self.sees(Thing::Names(self.inodes[inode].number));
         Ok(entries.keys().cloned().collect())
     }
 
@@ -92,6 +94,7 @@ impl Kernel {
         if self.is_directory(inode) {
             self.clear_cgroup(inode)?;
         }
+        self.sees(Thing::Names(self.inodes[inode].number));
         match &self.inodes[inode].node {
             Node::Directory(entries) if entries.is_empty() => {}
             Node::Directory(_) => return Err(Errno::ENOTEMPTY),
@@ -137,6 +140,9 @@ impl Kernel {
         if new.inode == Some(inode) {
             return Ok(());
         }
+        if self.is_directory(inode) {
+            self.alters(Thing::Everything);
+        }
         let walker = self.walker(pid);
         self.allow_change(walker, old.parent)?;
         self.allow_change(walker, new.parent)?;
@@ -159,6 +165,7 @@ impl Kernel {
             self.unlink_entry(new.parent, &new.name);
         }
         self.entries(old.parent).remove(&old.name);
+        self.alters_name(old.parent, &old.name);
         self.link(new.parent, new.name, inode);
         Ok(())
     }
@@ -184,6 +191,7 @@ impl Kernel {
 
     pub(crate) fn current_dir(&self, pid: i32) -> Result<PathBuf> {
         let cwd = self.processes[pid].cwd;
+        self.sees(Thing::Node(self.inodes[cwd].number));
         match self.inodes[cwd].parent {
             None => Err(Errno::ENOENT),
             Some(_) => Ok(self.path_of(cwd)),

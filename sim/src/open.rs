@@ -8,6 +8,7 @@ use crate::file::{FileState, OpenFile};
 use crate::fs::{Device, Inode, LastLink, Node, Place, READ, Regular, UMASK, WRITE};
 use crate::kernel::Kernel;
 use crate::slab::Id;
+use crate::touch::Thing;
 use crate::wait::{Tried, Wait};
 
 impl Kernel {
@@ -19,6 +20,7 @@ impl Kernel {
         mode: u32,
     ) -> Result<Tried<Fd>> {
         if let Some(file) = self.process(pid).opening.take() {
+            self.sees_file(file);
             return self.install(pid, file).map(Tried::Done);
         }
         self.free_descriptor(pid)?;
@@ -84,6 +86,7 @@ impl Kernel {
             _ if flags.contains(OpenFlags::DIRECTORY) => return Err(Errno::ENOTDIR),
             Node::Regular(_) if write => {
                 self.writable_place(inode)?;
+                self.sees(Thing::Text(self.inodes[inode].number));
                 let runs = |process: &crate::process::Process| process.exe == Some(inode);
                 if self.processes.values().any(runs) {
                     return Err(Errno::ETXTBSY);
@@ -108,6 +111,9 @@ impl Kernel {
         inode: Id<Inode>,
         flags: OpenFlags,
     ) -> Result<(Id<OpenFile>, Option<Wait>)> {
+        if flags.contains(OpenFlags::TRUNCATE) {
+            self.alters(Thing::Data(self.inodes[inode].number));
+        }
         let state = match &mut self.inodes[inode].node {
             Node::Fifo(_) => FileState::Fifo { openings: None },
             Node::Device(Device::Ptmx) => FileState::Master(self.new_pty(pid)?),

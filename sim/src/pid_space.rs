@@ -8,18 +8,22 @@ use wavetank::host::{Errno, Pid, Result, Signal};
 use crate::caller::SimHost;
 use crate::kernel::Kernel;
 use crate::process::Stage;
+use crate::touch::Thing;
 
 impl SimHost<'_> {
     /// Makes this process the first one of a pid namespace.
     pub fn lead_pid_space(&mut self) {
         let pid = self.pid;
-        self.kernel.borrow_mut().process(pid).pid_space = pid;
+        let mut kernel = self.kernel.borrow_mut();
+        kernel.alters(Thing::Everything);
+        kernel.process(pid).pid_space = pid;
     }
 
     /// Has the children of this process be in another one's pid namespace (`setns(2)`).
     pub fn join_pid_space(&mut self, Pid(other): Pid) {
         let mut kernel = self.kernel.borrow_mut();
         let Some(space) = kernel.processes.get(other).map(|other| other.pid_space) else { return };
+        kernel.alters(Thing::Everything);
         kernel.process(self.pid).children_space = Some(space);
     }
 }

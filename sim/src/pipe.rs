@@ -13,6 +13,7 @@ use crate::fs::{Inode, Node};
 use crate::kernel::Kernel;
 use crate::signals::PIPE;
 use crate::slab::Id;
+use crate::touch::Thing;
 use crate::wait::{Tried, Wait};
 
 /// Bytes of a page.
@@ -178,6 +179,7 @@ impl Kernel {
     /// Opens a fifo for a new open file; what it must wait for, if anything.
     pub(crate) fn open_fifo(&mut self, file: Id<OpenFile>) -> Result<Option<Wait>> {
         let OpenFile { inode, readable, writable, nonblock, .. } = self.files[file];
+        self.alters(Thing::Fifo(self.inodes[inode].number));
         let fifo = self.fifo(inode);
         if writable && !readable && nonblock && fifo.readers == 0 {
             return Err(Errno::ENXIO);
@@ -257,6 +259,8 @@ impl Kernel {
         }
         let from = self.readable_file(pid, from)?;
         let to = self.writable_file(pid, to)?;
+        self.alters_file(from);
+        self.alters_file(to);
         let is_pipe = |file: Id<OpenFile>| match self.files[file].state {
             FileState::Fifo { .. } => Some(self.files[file].inode),
             _ => None,

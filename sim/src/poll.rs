@@ -8,6 +8,7 @@ use crate::file::{FileState, OpenFile};
 use crate::kernel::Kernel;
 use crate::signals::SignalSet;
 use crate::slab::Id;
+use crate::touch::Thing;
 use crate::wait::{Tried, Wait};
 
 impl Kernel {
@@ -54,6 +55,21 @@ impl Kernel {
         }
     }
 
+    /// What a poll that begins now would wait for, if nothing is ready.
+    pub(crate) fn poll_would_wait(
+        &self,
+        fds: &[PollFd],
+        timeout: Option<Duration>,
+    ) -> Option<Wait> {
+        if timeout == Some(Duration::ZERO) || fds.len() > self.config.descriptors {
+            return None;
+        }
+        let nanoseconds = |it: Duration| u64::try_from(it.as_nanos()).unwrap_or(u64::MAX);
+        let deadline = timeout.map(|it| self.clock.saturating_add(nanoseconds(it)));
+        let fds = fds.iter().map(|it| (it.fd, it.interest)).collect();
+        Some(Wait::Poll { fds, deadline })
+    }
+
     /// What a descriptor is ready for of what was asked, and what is told unasked. A negative
     /// descriptor is skipped.
     pub(crate) fn poll_one(&self, pid: i32, fd: Fd, interest: Ready) -> Ready {
@@ -61,12 +77,25 @@ impl Kernel {
             return Ready::empty();
         }
         let Ok(file) = self.file(pid, fd) else { return Ready::INVALID };
+        self.sees_readiness(pid, file, interest);
         let ready = match self.files[file].state {
             // Whose signals these are depends on who asks.
             FileState::Signals(set) => self.poll_signals(pid, set),
             _ => self.poll_file(file),
         };
         ready & (interest | Ready::HANGUP | Ready::ERROR)
+    }
+
+    /// What the readiness of a file depends on.
+    fn sees_readiness(&self, pid: i32, file: Id<OpenFile>, interest: Ready) {
+        self.sees_file(file);
+        match self.files[file].state {
+            FileState::Signals(_) => self.sees(Thing::Pending(pid)),
+            FileState::Socket(socket) if interest.contains(Ready::WRITE) => {
+                self.sees_peer_queue(socket);
+            }
+            _ => {}
+        }
     }
 
     pub(crate) fn poll_file(&self, file: Id<OpenFile>) -> Ready {

@@ -11,6 +11,7 @@ use crate::fs::{Inode, Node};
 use crate::kernel::Kernel;
 use crate::process::{Process, Stage};
 use crate::slab::Id;
+use crate::touch::Thing;
 
 /// Nanoseconds of a clock tick, in which `stat` counts (`sysconf(3)`: a hundred in a second).
 const CLOCK_TICK: u64 = 10_000_000;
@@ -113,6 +114,7 @@ impl Kernel {
         let path = path.to_str()?.strip_prefix("/proc/")?;
         let (file, who) = ProcFile::parse(path)?;
         let pid = if who == "self" { me } else { who.parse().ok()? };
+        self.sees(Thing::Life(pid));
         let mark = |process: &Process| ProcessMark { file, pid, started: process.started };
         Some(self.processes.get(pid).map(mark).ok_or(Errno::ENOENT))
     }
@@ -151,10 +153,11 @@ impl Kernel {
         mark: ProcessMark,
         buffer: &mut [u8],
     ) -> Result<usize> {
+        self.sees_process(mark);
         let process = self.processes.get(mark.pid).filter(|it| it.started == mark.started);
         let process = process.ok_or(Errno::ESRCH)?;
         let text = match mark.file {
-            ProcFile::Stat => proc_stat_text(mark.pid, process),
+            ProcFile::Stat => proc_stat_text(mark.pid, process, self.config.orderly),
             ProcFile::Children => {
                 process.children.iter().map(|pid| format!("{pid} ")).collect::<String>()
             }
@@ -168,6 +171,17 @@ impl Kernel {
         buffer[..count].copy_from_slice(&rest[..count]);
         open.offset += count;
         Ok(count)
+    }
+
+    /// What is in a file about a process.
+    fn sees_process(&self, mark: ProcessMark) {
+        self.sees(Thing::Life(mark.pid));
+        self.sees(match mark.file {
+            ProcFile::Stat => Thing::Parent(mark.pid),
+            ProcFile::Children => Thing::Children(mark.pid),
+            ProcFile::Cgroup | ProcFile::OomScoreAdj => Thing::Heritage(mark.pid),
+            ProcFile::MountInfo => Thing::Everything,
+        });
     }
 
     /// Only `oom_score_adj` takes anything: a number, which only root may make lower.
@@ -185,6 +199,8 @@ impl Kernel {
         if !OOM_SCORES.contains(&score) {
             return Err(Errno::EINVAL);
         }
+        self.sees(Thing::Life(mark.pid));
+        self.alters(Thing::Heritage(mark.pid));
         let is_root = self.processes[me].uid == 0;
         let process = self.processes.get_mut(mark.pid).filter(|it| it.started == mark.started);
         let process = process.ok_or(Errno::ESRCH)?;
@@ -258,10 +274,14 @@ impl Kernel {
 }
 
 /// The 52 fields of `proc_pid_stat(5)`; those that nothing here has are zero.
-fn proc_stat_text(pid: i32, process: &Process) -> String {
+fn proc_stat_text(pid: i32, process: &Process, orderly: bool) -> String {
     let Process { parent, group, session, name, .. } = process;
     let name = String::from_utf8_lossy(&name.as_bytes()[..name.len().min(NAME_BYTES)]);
-    let state = process.state_letter();
+    let state = match process.state_letter() {
+        // Whether it runs right now is a question of its next step, not of its last one.
+        'R' if orderly => 'S',
+        letter => letter,
+    };
     let zeros = |count: usize| " 0".repeat(count);
     let started = process.started / CLOCK_TICK;
     format!(

@@ -17,6 +17,7 @@ use crate::kernel::{INIT, Kernel, Program};
 use crate::pty::Pty;
 use crate::signals::SignalSet;
 use crate::slab::Id;
+use crate::touch::Thing;
 use crate::wait::Wait;
 
 /// The lowest pid that is given after the numbers have run out once, if there are so many.
@@ -50,6 +51,8 @@ pub(crate) struct Process {
     /// A program that it is to begin, instead of what it does now.
     pub(crate) start: Option<Start>,
     pub(crate) wait: Option<Wait>,
+    /// How many numbers it has drawn.
+    pub(crate) made: u64,
     /// When it was last seen that `wait` has not come, as the kernel counts its changes.
     pub(crate) looked: Cell<u64>,
     pub(crate) blocked: SignalSet,
@@ -121,6 +124,7 @@ impl Process {
             stage: Stage::Init,
             start: None,
             wait: None,
+            made: 0,
             looked: Cell::new(u64::MAX),
             blocked: SignalSet::default(),
             pending: SignalSet::default(),
@@ -166,6 +170,7 @@ impl Kernel {
     }
 
     fn start_child(&mut self, me: i32, command: &Command) -> std::result::Result<Pid, SpawnError> {
+        self.alters(Thing::Pids);
         let pid = self.free_pid().ok_or(Errno::EAGAIN).map_err(failed(SpawnStep::Fork))?;
         let files = self.files_of(me, &command.fds).map_err(failed(SpawnStep::Prepare))?;
         let terminal =
@@ -197,6 +202,7 @@ impl Kernel {
             stage: Stage::Running,
             start: Some(Start { program: image.program, argv: command.argv.clone() }),
             wait: None,
+            made: 0,
             looked: Cell::new(u64::MAX),
             blocked: SignalSet::default(),
             pending: SignalSet::default(),
@@ -212,7 +218,14 @@ impl Kernel {
         };
         self.use_inode(walker.cwd);
         for file in files {
-            self.files[file].users += 1;
+            self.share_file(file);
+        }
+        self.sees(Thing::Heritage(me));
+        self.alters(Thing::Life(pid));
+        self.alters(Thing::Children(me));
+        self.alters(Thing::Group(child.group));
+        if child.pid_space != 0 || child.terminal.is_some() {
+            self.alters(Thing::Everything);
         }
         self.processes.insert(pid, child);
         self.set_exe(pid, Some(image.exe));
@@ -237,8 +250,9 @@ impl Kernel {
         let image = self.image(walker, &command.program).map_err(failed(SpawnStep::Exec))?;
         self.use_inode(walker.cwd);
         for &file in &files {
-            self.files[file].users += 1;
+            self.share_file(file);
         }
+        self.alters(Thing::Pending(me));
         let process = self.process(me);
         let old_fds = std::mem::replace(&mut process.fds, files.into_iter().map(Some).collect());
         let old_cwd = std::mem::replace(&mut process.cwd, walker.cwd);
@@ -282,6 +296,7 @@ impl Kernel {
         let (FileState::Slave(pty) | FileState::Master(pty)) = self.files[file].state else {
             return Err(Errno::ENOTTY);
         };
+        self.alters(Thing::Everything);
         match self.ptys[pty].session {
             _ if !self.ptys[pty].master_open => Err(Errno::EIO),
             Some(_) => Err(Errno::EPERM),
@@ -298,6 +313,7 @@ impl Kernel {
             return Err(Errno::EACCES);
         }
         self.allow(walker, exe, EXECUTE)?;
+        self.sees(Thing::Text(inode.number));
         if self.files.iter().any(|(_, file)| file.inode == exe && file.writable) {
             return Err(Errno::ETXTBSY);
         }
@@ -320,6 +336,7 @@ impl Kernel {
         if uid != 0 && members.iter().any(|it| it.uid != uid) {
             return Err(Errno::EPERM);
         }
+        self.touches.alters(Thing::Everything);
         self.last_core += 1;
         for process in &mut members {
             process.core = self.last_core;
@@ -332,6 +349,9 @@ impl Kernel {
             self.use_inode(exe);
         }
         let old = std::mem::replace(&mut self.process(pid).exe, exe);
+        for inode in [old, exe].into_iter().flatten() {
+            self.sees(Thing::Text(self.inodes[inode].number));
+        }
         if let Some(old) = old {
             self.leave_inode(old);
         }

@@ -11,6 +11,7 @@ use crate::fs::{Device, Inode, Node};
 use crate::kernel::Kernel;
 use crate::line::{Input, default_termios};
 use crate::slab::Id;
+use crate::touch::Thing;
 use crate::wait::{Tried, Wait};
 
 /// A pair of a master and a slave.
@@ -41,6 +42,7 @@ pub(crate) struct Pty {
 impl Kernel {
     /// A new pair, whose slave is locked yet (`ptmx(4)`).
     pub(crate) fn new_pty(&mut self, pid: i32) -> Result<Id<Pty>> {
+        self.alters(Thing::Terminals);
         let taken = |number: u32| self.ptys.iter().any(|(_, pty)| pty.number == number);
         let number = (0..).find(|number| !taken(*number)).ok_or(Errno::ENOSPC)?;
         let uid = self.processes[pid].uid;
@@ -67,6 +69,7 @@ impl Kernel {
     }
 
     pub(crate) fn open_slave(&mut self, pid: i32, pty: Id<Pty>, flags: OpenFlags) -> Result<()> {
+        self.alters(Thing::Terminal(self.terminal_number(pty)));
         let process = &self.processes[pid];
         let becomes_ours = process.session == pid
             && process.terminal.is_none()
@@ -88,7 +91,14 @@ impl Kernel {
         Ok(())
     }
 
+    /// What tells a terminal from all others.
+    pub(crate) fn terminal_number(&self, pty: Id<Pty>) -> u64 {
+        self.inodes[self.ptys[pty].node].number
+    }
+
     pub(crate) fn close_slave(&mut self, pty: Id<Pty>) {
+        self.alters(Thing::Terminal(self.terminal_number(pty)));
+        self.alters(Thing::Terminals);
         let it = &mut self.ptys[pty];
         it.slaves -= 1;
         it.slaves_gone = it.slaves == 0;
@@ -99,6 +109,7 @@ impl Kernel {
 
     /// Without its master a terminal hangs up: its session loses it, and the leader is told.
     pub(crate) fn close_master(&mut self, pty: Id<Pty>) {
+        self.alters(Thing::Everything);
         let it = &mut self.ptys[pty];
         it.master_open = false;
         it.input.clear();
@@ -266,7 +277,9 @@ impl Kernel {
 
     /// The terminal behind a descriptor of either side; `EIO` for the slave of one that hung up.
     fn terminal(&self, pid: i32, fd: Fd) -> Result<Id<Pty>> {
-        match self.files[self.file(pid, fd)?].state {
+        let file = self.file(pid, fd)?;
+        self.sees_file(file);
+        match self.files[file].state {
             FileState::Slave(pty) if !self.ptys[pty].master_open => Err(Errno::EIO),
             FileState::Master(pty) | FileState::Slave(pty) => Ok(pty),
             _ => Err(Errno::ENOTTY),
@@ -275,6 +288,7 @@ impl Kernel {
 
     pub(crate) fn unlock_pty(&mut self, pid: i32, fd: Fd) -> Result<()> {
         let pty = self.master(pid, fd)?;
+        self.alters(Thing::Terminal(self.terminal_number(pty)));
         self.ptys[pty].locked = false;
         Ok(())
     }
@@ -301,6 +315,7 @@ impl Kernel {
 
     pub(crate) fn set_window_size(&mut self, pid: i32, fd: Fd, size: WindowSize) -> Result<()> {
         let pty = self.terminal(pid, fd)?;
+        self.alters(Thing::Terminal(self.terminal_number(pty)));
         let it = &mut self.ptys[pty];
         let changed = it.size != size;
         it.size = size;
@@ -321,6 +336,7 @@ impl Kernel {
         attributes: Termios,
     ) -> Result<()> {
         let pty = self.terminal(pid, fd)?;
+        self.alters(Thing::Terminal(self.terminal_number(pty)));
         self.ptys[pty].set_termios(attributes);
         self.changed();
         Ok(())

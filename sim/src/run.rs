@@ -15,6 +15,8 @@ pub struct Run {
     pub failure: Option<Failure>,
     /// Same for runs in which the same happened.
     pub hash: u64,
+    /// Same for runs in which the daemon and its clients saw the same, where orders are tried; else 0.
+    pub outcome: u64,
     /// Calls of the host that were made.
     pub steps: u64,
     /// What happened, line by line, if it was to be kept.
@@ -33,6 +35,7 @@ impl Run {
     /// What came of a world that has been run.
     pub(crate) fn of(world: &World, failure: Option<Failure>) -> Run {
         Run {
+            outcome: 0,
             failure,
             hash: world.hash(),
             steps: world.steps(),

@@ -11,10 +11,11 @@ use corosensei::{Coroutine, CoroutineResult};
 use wavetank::host::{ExitStatus, Pid};
 
 use crate::caller::{Request, SimHost};
-use crate::choose::{Choose, Turn};
+use crate::choose::{Choose, Seen, Turn};
 use crate::event::Choice;
 use crate::kernel::Kernel;
 use crate::process::{Process, Stage, Start};
+use crate::touch::Thing;
 use crate::wait::Wait;
 
 /// A program on its way, with a stack of its own.
@@ -111,6 +112,13 @@ impl Scheduler {
             let timer_counts = kernel.config.timers_race || self.runnable.is_empty();
             let timer = if timer_counts { kernel.next_deadline() } else { None };
             let turn = Turn { runnable: &self.runnable, timer: timer.is_some() };
+            if kernel.config.orderly {
+                let touches = kernel.touches.take();
+                let seen = Seen { touches: &touches, turn, is_race: kernel.is_race };
+                if !chooser.watch(&seen) {
+                    return Err(Outcome::StepLimit);
+                }
+            }
             let answer = match turn.answers() {
                 0 => return Err(kernel.standstill()),
                 1 => 0,
@@ -127,6 +135,7 @@ impl Scheduler {
             match (self.runnable.get(answer), timer) {
                 (Some(&pid), _) => {
                     kernel.current = pid;
+                    kernel.sees(Thing::Life(pid));
                     kernel.process(pid).wait = None;
                     return Ok(pid);
                 }

@@ -8,6 +8,7 @@ use crate::file::{FileState, OpenFile};
 use crate::fs::Node;
 use crate::kernel::{INIT, Kernel};
 use crate::process::Stage;
+use crate::touch::Thing;
 
 pub(crate) const PIPE: Signal = Signal::PIPE;
 const TSTP: Signal = Signal(20);
@@ -93,9 +94,14 @@ impl Kernel {
     }
 
     fn act_on(&mut self, pid: i32, signal: Signal) {
+        self.touches.sees(Thing::Life(pid));
         let Some(process) = self.processes.get_mut(pid) else { return };
         if process.stage != Stage::Running {
             return;
+        }
+        self.touches.alters(Thing::Pending(pid));
+        if STOPS.contains(&signal) || signal == Signal::CONT {
+            self.touches.alters(Thing::Everything);
         }
         match signal {
             Signal::KILL => return self.doom(pid, ExitStatus::Signal(signal)),
@@ -155,6 +161,7 @@ impl Kernel {
 
     /// Ends a process, wherever it is. What belongs to an end happens in steps of its own.
     fn doom(&mut self, pid: i32, status: ExitStatus) {
+        self.alters(Thing::Life(pid));
         let process = self.process(pid);
         process.stage = Stage::Closing(status);
         process.wait = None;
@@ -171,6 +178,7 @@ impl Kernel {
     }
 
     fn members(&self, group: i32) -> Vec<i32> {
+        self.sees(Thing::Group(group));
         let members = self.processes.iter().filter(|(_, process)| process.group == group);
         members.map(|(pid, _)| pid).collect()
     }
@@ -179,6 +187,10 @@ impl Kernel {
         if !(0..=HIGHEST).contains(&signal.0) {
             return Err(Errno::EINVAL);
         }
+        self.sees(match pid.0 {
+            -1 => Thing::Everything,
+            pid => Thing::Life(pid),
+        });
         let targets = match pid.0 {
             -1 => self.processes.pids().filter(|&it| it != INIT && it != me).collect(),
             0 => self.members(self.processes[me].group),
@@ -212,6 +224,7 @@ impl Kernel {
         let inode = self.new_inode(Node::Signals, 0o600, 0, 0);
         let flags = OpenFlags::READ | OpenFlags::WRITE | OpenFlags::NONBLOCK;
         let file = self.add_file(OpenFile::new(inode, flags, FileState::Signals(set)));
+        self.alters(Thing::Pending(pid));
         let process = self.process(pid);
         process.blocked = process.blocked.union(set);
         self.install(pid, file)
@@ -220,6 +233,7 @@ impl Kernel {
     pub(crate) fn read_signal(&mut self, pid: i32, fd: Fd) -> Result<Signal> {
         let file = self.file(pid, fd)?;
         let FileState::Signals(set) = self.files[file].state else { return Err(Errno::EBADF) };
+        self.alters(Thing::Pending(pid));
         let process = self.process(pid);
         let signal = process.pending.intersection(set).lowest().ok_or(Errno::EAGAIN)?;
         process.pending.remove(signal);

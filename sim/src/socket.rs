@@ -11,6 +11,7 @@ use crate::kernel::Kernel;
 use crate::pipe::PAGE;
 use crate::signals::PIPE;
 use crate::slab::Id;
+use crate::touch::Thing;
 use crate::wait::{Tried, Wait};
 
 /// The longest path of a socket.
@@ -21,6 +22,8 @@ const BACKLOG: usize = 4096;
 /// A socket.
 #[derive(Default)]
 pub(crate) struct Socket {
+    /// Its own number, where those count.
+    pub(crate) serial: u64,
     role: Role,
     /// Its file.
     bound: Option<Id<Inode>>,
@@ -70,7 +73,11 @@ impl Kernel {
     fn socket_of(&self, pid: i32, fd: Fd) -> Result<(Id<OpenFile>, Id<Socket>)> {
         let file = self.file(pid, fd)?;
         match self.files[file].state {
-            FileState::Socket(socket) => Ok((file, socket)),
+            FileState::Socket(socket) => {
+                self.sees(Thing::File(self.files[file].serial));
+                self.sees(Thing::Link(self.sockets[socket].serial));
+                Ok((file, socket))
+            }
             _ => Err(Errno::ENOTSOCK),
         }
     }
@@ -85,7 +92,8 @@ impl Kernel {
 
     pub(crate) fn socket(&mut self, pid: i32) -> Result<Fd> {
         self.free_descriptor(pid)?;
-        let socket = self.sockets.insert(Socket::default());
+        let serial = self.next_serial();
+        let socket = self.sockets.insert(Socket { serial, ..Socket::default() });
         self.install_socket(pid, socket)
     }
 
@@ -113,6 +121,7 @@ impl Kernel {
             return Err(Errno::EINVAL);
         }
         self.use_inode(inode);
+        self.alters(Thing::Link(self.sockets[socket].serial));
         let it = &mut self.sockets[socket];
         (it.bound, it.address) = (Some(inode), Some(path.to_owned()));
         Ok(())
@@ -122,6 +131,7 @@ impl Kernel {
         let (_, socket) = self.socket_of(pid, fd)?;
         let wanted = usize::try_from(backlog).unwrap_or(BACKLOG).min(BACKLOG);
         let who = self.credentials(pid);
+        self.alters(Thing::Link(self.sockets[socket].serial));
         let it = &mut self.sockets[socket];
         if it.address.is_none() {
             return Err(Errno::EINVAL);
@@ -159,9 +169,13 @@ impl Kernel {
         let (file, socket) = self.socket_of(pid, fd)?;
         let inode = self.walk(pid, path, LastLink::Follow)?.existing()?;
         self.allow(self.walker(pid), inode, WRITE)?;
+        self.sees(Thing::Node(self.inodes[inode].number));
         let Node::Socket(Some(listener)) = self.inodes[inode].node else {
             return Err(Errno::ECONNREFUSED);
         };
+        self.alters(Thing::Link(self.sockets[socket].serial));
+        self.sees(Thing::Link(self.sockets[listener].serial));
+        self.alters(Thing::Queue(self.sockets[listener].serial));
         let Role::Listening { backlog, queue } = &self.sockets[listener].role else {
             return Err(Errno::ECONNREFUSED);
         };
@@ -176,7 +190,8 @@ impl Kernel {
         let role = Role::Connected { peer: Some(socket) };
         let address = self.sockets[listener].address.clone();
         let who = Some(self.credentials(pid));
-        let accepted = Socket { role, address, peer: who, ..Socket::default() };
+        let serial = self.next_serial();
+        let accepted = Socket { serial, role, address, peer: who, ..Socket::default() };
         let other = self.sockets.insert(accepted);
         let listening = self.sockets[listener].peer;
         let it = &mut self.sockets[socket];
@@ -198,6 +213,7 @@ impl Kernel {
     pub(crate) fn accept(&mut self, pid: i32, fd: Fd) -> Result<Tried<Fd>> {
         let (file, listener) = self.socket_of(pid, fd)?;
         self.free_descriptor(pid)?;
+        self.alters(Thing::Queue(self.sockets[listener].serial));
         let Role::Listening { queue, .. } = &mut self.sockets[listener].role else {
             return Err(Errno::EINVAL);
         };
@@ -215,7 +231,10 @@ impl Kernel {
     pub(crate) fn close_socket(&mut self, socket: Id<Socket>) {
         let Some(closed) = self.sockets.remove(socket) else { return };
         self.changed();
+        self.alters(Thing::Link(closed.serial));
+        self.alters(Thing::Queue(closed.serial));
         if let Some(inode) = closed.bound {
+            self.alters(Thing::Node(self.inodes[inode].number));
             self.inodes[inode].node = Node::Socket(None);
             self.leave_inode(inode);
         }
@@ -247,6 +266,8 @@ impl Kernel {
     }
 
     fn part(&mut self, from: Id<Socket>, reset: bool) {
+        self.alters(Thing::Link(self.sockets[from].serial));
+        self.alters(Thing::Queue(self.sockets[from].serial));
         let it = &mut self.sockets[from];
         it.role = Role::Connected { peer: None };
         if reset {
@@ -289,6 +310,8 @@ impl Kernel {
         files: &[Id<OpenFile>],
         done: &mut usize,
     ) -> Result<Tried<usize>> {
+        self.sees(Thing::Link(self.sockets[socket].serial));
+        self.sees(Thing::File(self.files[file].serial));
         let Role::Connected { peer } = self.sockets[socket].role else {
             return Err(Errno::ENOTCONN);
         };
@@ -296,12 +319,13 @@ impl Kernel {
             self.signal(pid, PIPE);
             return if *done > 0 { Ok(Tried::Done(*done)) } else { Err(Errno::EPIPE) };
         };
+        self.alters(Thing::Queue(self.sockets[peer].serial));
         let before = *done;
         while *done < bytes.len() && self.sockets[peer].memory < self.config.socket_bytes {
             let len = MESSAGE_BYTES.min(bytes.len() - *done);
             let files = if *done == 0 { files } else { &[] };
             for file in files {
-                self.files[*file].users += 1;
+                self.share_file(*file);
             }
             let memory = message_memory(len);
             let it = &mut self.sockets[peer];
@@ -365,6 +389,9 @@ impl Kernel {
         buffer: &mut [u8],
         files: &mut Vec<Id<OpenFile>>,
     ) -> Result<Tried<usize>> {
+        self.sees(Thing::File(self.files[file].serial));
+        self.sees(Thing::Link(self.sockets[socket].serial));
+        self.alters(Thing::Queue(self.sockets[socket].serial));
         let it = &mut self.sockets[socket];
         let Role::Connected { peer } = it.role else { return Err(Errno::EINVAL) };
         if buffer.is_empty() {
@@ -402,6 +429,13 @@ impl Kernel {
         match self.sockets[socket].role {
             Role::Listening { .. } => Err(Errno::EINVAL),
             _ => Ok(self.sockets[socket].incoming.iter().map(|message| message.bytes.len()).sum()),
+        }
+    }
+
+    /// Whether there is room for a message depends on what the peer has not read.
+    pub(crate) fn sees_peer_queue(&self, socket: Id<Socket>) {
+        if let Role::Connected { peer: Some(peer) } = self.sockets[socket].role {
+            self.sees(Thing::Queue(self.sockets[peer].serial));
         }
     }
 

@@ -351,6 +351,15 @@ impl World {
         self.kernel.borrow().trouble
     }
 
+    /// What somebody was told as a number, where orders are tried; else 0.
+    pub(crate) fn outcome(&self, told: &impl std::fmt::Debug) -> u64 {
+        if !self.kernel.borrow().config.orderly {
+            return 0;
+        }
+        let text = format!("{told:?}");
+        text.bytes().fold(0, |hash, byte| crate::trace::mix(hash, u64::from(byte)))
+    }
+
     /// How many steps have been taken.
     #[must_use]
     pub fn steps(&self) -> u64 {

@@ -42,7 +42,8 @@ pub fn run(flow: &Flow, chooser: &mut dyn Choose, keep_trace: bool) -> Run {
         }
         Err(error) => Some(Failure::at_start(error)),
     };
-    Run::of(&world, failure)
+    let told = told.borrow();
+    Run { outcome: world.outcome(&*told), ..Run::of(&world, failure) }
 }
 
 fn furnish(world: &mut World, flow: &Flow, told: &Rc<RefCell<Vec<Told>>>) {

@@ -146,7 +146,9 @@ impl Daemon<'_> {
             return self.turn(host, None);
         }
         // First those who can; then everybody else in the machine a little, or as far as they come.
-        match host.choose(able.len() + 2) {
+        // In a race everybody else gets his turn anyway.
+        let idle = if self.flow.config.orderly { 0 } else { 2 };
+        match host.choose(able.len() + idle) {
             choice if choice < able.len() => self.do_step(host, able[choice]),
             choice if choice == able.len() => self.turn(host, Some(Duration::ZERO)),
             _ => self.turn(host, Some(LOOK_AGAIN)),
@@ -246,6 +248,16 @@ impl Daemon<'_> {
             Step::KillUnknown if self.flow.shim_may_go => kill_runtimes(host, Whose::Unmade),
             Step::KillUnknown => {}
             Step::Bare => self.look_for_holdings(host),
+            Step::KillProcess(name) => {
+                let pid = self.told.pids.get(name).and_then(|pid| i32::try_from(*pid).ok());
+                if let Some(pid) = pid {
+                    let _ = host.kill(Pid(pid), Signal::KILL);
+                }
+            }
+            Step::Race => {
+                let _ = host.poll(&mut [], Some(LOOK_AGAIN));
+                host.begin_race();
+            }
         }
     }
 

@@ -13,6 +13,7 @@ mod faults;
 mod lives;
 mod loggers;
 mod memory;
+mod races;
 mod rootfs;
 mod servers;
 mod sinks;
@@ -20,6 +21,7 @@ mod streams;
 mod trouble;
 
 pub(super) use faults::any_fault;
+pub(crate) use races::RACES;
 
 /// A flow: who does what, and what must come of it.
 #[derive(Clone, Debug)]
@@ -186,4 +188,9 @@ pub fn flows() -> Vec<Flow> {
         vec![super::swarm::flow()],
     ]
     .concat()
+}
+
+/// The flows that are races.
+pub(crate) fn races() -> Vec<Flow> {
+    races::flows()
 }

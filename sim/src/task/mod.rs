@@ -19,6 +19,7 @@ use std::rc::Rc;
 use serde_json::json;
 
 pub use flows::{Flow, flow, flows};
+pub(crate) use flows::{RACES, races};
 pub use plan::{Answer, Ask, Event, Exit, Name, Plan, Process, Step, Told, Until};
 
 use crate::guests::{guest, logger};
@@ -56,7 +57,8 @@ pub fn run(flow: &Flow, chooser: &mut dyn Choose, keep_trace: bool) -> Run {
         }
         Err(error) => Some(Failure::at_start(error)),
     };
-    Run::of(&world, failure)
+    let told = told.borrow();
+    Run { outcome: world.outcome(&*told), ..Run::of(&world, failure) }
 }
 
 /// The flow as it is run: one that is drawn asks `chooser` first for all that it is made of.

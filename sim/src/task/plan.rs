@@ -140,6 +140,10 @@ pub enum Step {
     KillUnknown,
     /// The servers hold nothing of any container any more.
     Bare,
+    /// Somebody else kills a process.
+    KillProcess(Name),
+    /// Waits until everybody waits; from then on all orders are tried, where somebody does that.
+    Race,
 }
 
 /// What a thread waits for.

@@ -2,6 +2,7 @@
 
 pub(crate) mod conform;
 pub(crate) mod crash;
+pub(crate) mod exhaust;
 pub(crate) mod museum;
 pub(crate) mod replay;
 pub(crate) mod run;

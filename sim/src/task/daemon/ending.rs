@@ -10,10 +10,12 @@ use super::super::asks;
 use super::super::plan::{Name, Told};
 use super::{Daemon, LONGEST_STAY, LOOK_AGAIN, SHIM, SOCKETS, exec_of, socket_dir};
 use crate::caller::SimHost;
+use crate::touch::Thing;
 
 /// The servers that run.
 pub(super) fn shims(host: &SimHost<'_>) -> Vec<Pid> {
     let kernel = host.kernel.borrow();
+    kernel.alters(Thing::Everything);
     let is_shim = |process: &&crate::process::Process| *process.name == *SHIM;
     kernel.processes.iter().filter(|(_, it)| is_shim(it)).map(|(pid, _)| Pid(pid)).collect()
 }
