@@ -1,5 +1,7 @@
 //! From a tape that fails to a small one that fails the same way.
 
+use crate::choose::Replay;
+use crate::flow::Flow;
 use crate::tape::Tape;
 
 /// Makes a failing tape small: as few faults and as few answers other than the plain one as it
@@ -10,8 +12,9 @@ use crate::tape::Tape;
 ///
 /// None if the tape does not fail at all.
 pub fn shrink(tape: &Tape, go_on: &mut dyn FnMut(&Tape) -> bool) -> Option<Tape> {
+    let flow = tape.case.flow()?;
     let oracle = tape.run(false)?.failure?.oracle;
-    let mut search = Search { best: tape.clone(), oracle, go_on };
+    let mut search = Search { best: tape.clone(), flow, oracle, go_on };
     search.drop_faults();
     loop {
         let before = (search.best.decisions(), search.best.answers.len());
@@ -27,6 +30,8 @@ pub fn shrink(tape: &Tape, go_on: &mut dyn FnMut(&Tape) -> bool) -> Option<Tape>
 
 struct Search<'g> {
     best: Tape,
+    /// That of the best tape: to look it up takes longer than to run it.
+    flow: Flow,
     oracle: &'static str,
     go_on: &'g mut dyn FnMut(&Tape) -> bool,
 }
@@ -37,10 +42,15 @@ impl Search<'_> {
         if tape == self.best || !(self.go_on)(&self.best) {
             return false;
         }
-        let failure = tape.run(false).and_then(|run| run.failure);
-        let fails = failure.is_some_and(|failure| failure.oracle == self.oracle);
+        let other = if tape.case == self.best.case { None } else { tape.case.flow() };
+        let flow = other.as_ref().unwrap_or(&self.flow);
+        let run = flow.run(&mut Replay::new(tape.answers.clone()), false);
+        let fails = run.failure.is_some_and(|failure| failure.oracle == self.oracle);
         if fails {
             self.best = tape;
+            if let Some(other) = other {
+                self.flow = other;
+            }
         }
         fails
     }
