@@ -120,11 +120,11 @@ impl Kernel {
     }
 
     /// Puts an open file into the table, with no user yet.
-    pub(crate) fn add_file(&mut self, file: OpenFile) -> Id<OpenFile> {
-        let serial = self.next_serial();
+    pub(crate) fn add_file(&mut self, mut file: OpenFile) -> Id<OpenFile> {
+        file.serial = self.next_serial();
         self.use_inode(file.inode);
         self.alters_text(&file);
-        self.files.insert(OpenFile { serial, ..file })
+        self.files.insert(file)
     }
 
     /// One more user of an open file.
