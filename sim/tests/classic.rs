@@ -5,7 +5,7 @@ mod common;
 
 use wavetank_sim::Flow;
 
-const SEEDS: u64 = 10_000;
+const SEEDS: u64 = 4_000;
 
 fn flows() -> Vec<Flow> {
     Flow::all().into_iter().filter(|flow| matches!(flow, Flow::Classic(_))).collect()

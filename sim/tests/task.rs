@@ -5,7 +5,7 @@ mod common;
 
 use wavetank_sim::Flow;
 
-const SEEDS: u64 = 500;
+const SEEDS: u64 = 200;
 
 fn flows() -> Vec<Flow> {
     Flow::all().into_iter().filter(|flow| matches!(flow, Flow::Task(_))).collect()
