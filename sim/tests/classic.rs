@@ -1,4 +1,4 @@
-//! The classic door in the simulated kernel: every flow in ten thousand orders, each run twice.
+//! The classic door in the simulated kernel: every flow in four thousand orders, each run twice.
 #![allow(missing_docs)]
 
 mod common;
