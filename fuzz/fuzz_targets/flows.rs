@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 use wavetank_sim::{Flow, fuzz};
 
 thread_local! {
-    static FLOWS: Vec<Flow> = Flow::all();
+    static FLOWS: Vec<Flow> = fuzz::flows();
 }
 
 fuzz_target!(|bytes: &[u8]| {

@@ -4,7 +4,7 @@
 use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::ttrpc::Request;
 use wavetank::ttrpc::{Connection, HEADER_LEN};
-use wavetank_sim::{Choose, Flow, Random, fuzz};
+use wavetank_sim::{Choose, Random, fuzz};
 
 const RUNS: u64 = 400;
 const STREAMS: u64 = 3000;
@@ -15,7 +15,7 @@ fn bytes(chooser: &mut Random, len: usize) -> Vec<u8> {
 
 #[test]
 fn bytes_are_runs_of_flows_that_go_right() {
-    let flows = Flow::all();
+    let flows = fuzz::flows();
     for seed in 0..RUNS {
         let mut chooser = Random::new(seed);
         let len = chooser.choose(1500);

@@ -54,7 +54,7 @@ fn every_call_of_a_run_is_in_both_forms(#[case] flow: &str) {
     };
     let rows = text.lines().filter(is_row);
     assert_eq!(rows.count(), story.moments.len());
-    for line in run.trace.iter().filter_map(|line| line.split_once("(\"")) {
+    for line in run.trace.iter().filter_map(|line| line.split_once(" open(\"")) {
         let path = line.1.split('"').next().unwrap();
         assert!(text.contains(path), "{path}");
     }
