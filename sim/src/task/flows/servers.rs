@@ -6,6 +6,7 @@ use wavetank::ttrpc::Code;
 
 use super::super::SHIM;
 use super::super::plan::{Ask, Step, Until, done, refused};
+use super::trouble::shim_is_killed;
 use super::{Flow, birth, burial, flow_of, process, steps};
 use crate::{Call, Fault};
 
@@ -93,22 +94,8 @@ fn ends_while_terminated() -> Flow {
 
 /// What is frozen cannot die of itself.
 fn killed_while_frozen() -> Flow {
-    let killed = [
-        Step::Until(Until::Output("c1", 1)),
-        Step::Ask(Ask::Pause("c1"), done()),
-        Step::KillShim,
-        Step::CleanUp("c1"),
-        Step::Launch("c1"),
-        Step::Ask(Ask::Delete("c1"), refused(Code::NotFound, "container not created")),
-        Step::Ask(Ask::Shutdown("c1"), done()),
-    ];
-    let mut flow = flow_of(
-        "task/shim-is-killed-while-paused",
-        vec![process("c1", &["print", "x", "sleep-ms", "1000000"], &[137], "x")],
-        vec![steps(&[&birth("c1"), &killed])],
-    );
-    flow.shim_is_killed = true;
-    flow
+    let pause = [Step::Ask(Ask::Pause("c1"), done())];
+    shim_is_killed("task/shim-is-killed-while-paused", &pause)
 }
 
 /// Nobody reads the shim's log when it has something to say: that the daemon cannot be reached.

@@ -39,7 +39,7 @@ pub(super) fn flows() -> Vec<Flow> {
         daemon_dies(),
         refused_events(),
         unknown_calls(),
-        shim_is_killed(),
+        shim_is_killed("task/shim-is-killed", &[]),
     ]
 }
 
@@ -226,10 +226,10 @@ fn unknown_calls() -> Flow {
     )
 }
 
-/// The kernel kills the shim; `delete` ends what it left, and invents an end.
-fn shim_is_killed() -> Flow {
+/// The kernel kills the shim, when this has been done; `delete` ends what it left, and invents an end.
+pub(super) fn shim_is_killed(name: &'static str, before: &[Step]) -> Flow {
+    let speaks = [Step::Until(Until::Output("c1", 1))];
     let killed = [
-        Step::Until(Until::Output("c1", 1)),
         Step::KillShim,
         Step::CleanUp("c1"),
         Step::Launch("c1"),
@@ -237,9 +237,9 @@ fn shim_is_killed() -> Flow {
         Step::Ask(Ask::Shutdown("c1"), done()),
     ];
     let mut flow = flow_of(
-        "task/shim-is-killed",
+        name,
         vec![process("c1", &["print", "x", "sleep-ms", "1000000"], &[137], "x")],
-        vec![steps(&[&birth("c1"), &killed])],
+        vec![steps(&[&birth("c1"), &speaks, before, &killed])],
     );
     flow.shim_is_killed = true;
     flow
