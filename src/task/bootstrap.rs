@@ -1,12 +1,13 @@
 //! What a daemon hands to start, and what it understands as an answer, in every generation.
 //!
-//! Until containerd 2.2 the options come over stdin, or nothing does, and the answer is the address.
-//! Since 2.3 both are messages. The old input may pass for the new message, whose first two fields
+//! Until containerd 2.2 the options come over stdin, or nothing does, and the answer is the address; or,
+//! since 1.7, JSON that says more. Since 2.3 both are messages. The old input may pass for the new message, whose first two fields
 //! are text as well; it is taken for one only if those say what the command line says.
 
 use containerd_shim_protos::bootstrap_api::{BootstrapParams, BootstrapResult};
 use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
+use serde::Serialize;
 
 use crate::Error;
 
@@ -17,12 +18,35 @@ use super::options::{Options, are_ours};
 const DEBUG_LEVEL: i32 = -4;
 /// The version of the task service that we announce where we may.
 const TASK_VERSION: i32 = 3;
+/// What is spoken over the socket.
+const PROTOCOL: &str = "ttrpc";
+
+/// How a daemon wants to be told where the shim is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Form {
+    /// The address and nothing else: containerd 1.6, which knows nothing else. To every other daemon
+    /// that asks in the old way it means version 2 of the task service.
+    #[default]
+    Address,
+    /// JSON: containerd 2.0 to 2.2. 1.7 reads it too, but knows no version 3.
+    Json,
+    /// A message: containerd 2.3.
+    Message,
+}
+
+/// The answer as JSON.
+#[derive(Serialize)]
+struct Answer<'a> {
+    version: i32,
+    address: &'a str,
+    protocol: &'a str,
+}
 
 /// What a daemon wants of a start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Bootstrap {
-    /// It spoke in the messages of containerd 2.3, and wants its answer so.
-    pub(super) in_messages: bool,
+    /// How it spoke, and wants its answer: in messages or not.
+    pub(super) form: Form,
     /// The runtime's options.
     pub(super) options: Options,
     /// The daemon's address, which is part of the socket's name.
@@ -52,7 +76,7 @@ impl Bootstrap {
         let options =
             Any::parse_from_bytes(stdin).map_err(|error| Error::invalid("stdin", error))?;
         Ok(Bootstrap {
-            in_messages: false,
+            form: Form::Address,
             options: our_options([&options])?,
             grpc_address: arguments.address.clone(),
             ttrpc_address: String::new(),
@@ -67,7 +91,7 @@ impl Bootstrap {
             if given.is_empty() { argument.clone() } else { given }
         };
         Ok(Bootstrap {
-            in_messages: true,
+            form: Form::Message,
             options: our_options(params.extensions.iter().filter_map(|it| it.value.as_ref()))?,
             grpc_address: or_argument(params.containerd_grpc_address, &arguments.address),
             ttrpc_address: params.containerd_ttrpc_address,
@@ -77,22 +101,23 @@ impl Bootstrap {
         })
     }
 
-    /// The answer on stdout: where the shim listens. A plain address means version 2 of the task
-    /// service to every daemon that asks in the old way, and no other answer does.
+    /// The answer on stdout: where the shim listens.
     ///
     /// # Errors
-    /// The message cannot be made.
+    /// It cannot be made.
     pub(super) fn answer(&self, address: &str) -> Result<Vec<u8>, Error> {
-        if !self.in_messages {
-            return Ok(address.into());
+        let (version, protocol) = (TASK_VERSION, PROTOCOL);
+        match self.form {
+            Form::Address => Ok(address.into()),
+            Form::Json => serde_json::to_vec(&Answer { version, address, protocol })
+                .map_err(|error| Error::invalid("the answer", error)),
+            Form::Message => {
+                let (address, protocol) = (address.to_owned(), protocol.to_owned());
+                let result =
+                    BootstrapResult { version, address, protocol, ..BootstrapResult::default() };
+                result.write_to_bytes().map_err(|error| Error::invalid("the answer", error))
+            }
         }
-        let result = BootstrapResult {
-            version: TASK_VERSION,
-            address: address.to_owned(),
-            protocol: "ttrpc".to_owned(),
-            ..BootstrapResult::default()
-        };
-        result.write_to_bytes().map_err(|error| Error::invalid("the answer", error))
     }
 }
 
@@ -197,7 +222,7 @@ mod tests {
             ..params()
         };
         let expected = Bootstrap {
-            in_messages: true,
+            form: Form::Message,
             options: crun(),
             grpc_address: "/run/other.sock".to_owned(),
             ttrpc_address: "/run/other.sock.ttrpc".to_owned(),
@@ -215,7 +240,7 @@ mod tests {
             namespace: "ns".to_owned(),
             ..BootstrapParams::default()
         };
-        assert_eq!(understand(&stdin), Bootstrap { in_messages: true, ..of_old() });
+        assert_eq!(understand(&stdin), Bootstrap { form: Form::Message, ..of_old() });
     }
 
     #[rstest]
@@ -233,6 +258,10 @@ mod tests {
     fn answers() {
         let address = "unix:///run/containerd/s/ab";
         assert_eq!(of_old().answer(address).unwrap(), address.as_bytes());
+        let json = Bootstrap { form: Form::Json, ..of_old() }.answer(address).unwrap();
+        let expected =
+            r#"{"version":3,"address":"unix:///run/containerd/s/ab","protocol":"ttrpc"}"#;
+        assert_eq!(json, expected.as_bytes());
         let answer = understand(&params()).answer(address).unwrap();
         // Daemons until 2.3.3 cut white space off both ends.
         assert_eq!(answer.trim_ascii(), answer);

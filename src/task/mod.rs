@@ -6,6 +6,7 @@
 mod arguments;
 mod bootstrap;
 mod cgroup;
+mod daemon;
 mod delete;
 mod events;
 mod exit_record;

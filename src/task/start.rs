@@ -13,8 +13,9 @@ use crate::oci::{SPEC_MAX, Spec};
 use crate::stdio::open_null;
 
 use super::arguments::Arguments;
-use super::bootstrap::Bootstrap;
+use super::bootstrap::{Bootstrap, Form};
 use super::cgroup;
+use super::daemon;
 use super::socket::{Listener, listen, socket_path};
 use super::stdin::read_stdin;
 
@@ -49,7 +50,11 @@ pub(super) fn start<H: Host>(
         return Err(Error::invalid("shim id", "cannot be empty"));
     }
     let stdin = read_stdin(host)?;
-    let bootstrap = Bootstrap::understand(arguments, &stdin)?;
+    let mut bootstrap = Bootstrap::understand(arguments, &stdin)?;
+    let env = host.environment();
+    if bootstrap.form == Form::Address && knows_json(host, &env) {
+        bootstrap.form = Form::Json;
+    }
     let group = read_group(host, &arguments.id)?;
     let socket =
         socket_path(&bootstrap.socket_dir, &bootstrap.grpc_address, &arguments.namespace, &group)
@@ -66,7 +71,9 @@ pub(super) fn start<H: Host>(
         }
         Listener::Ours(listener) => listener,
     };
-    let server = server(host, program, arguments, &bootstrap, &address);
+    let env = environment_of_server(env, &bootstrap);
+    let server =
+        Command { env: Some(env), ..server(host, program, arguments, &bootstrap, &address) };
     let started = write_atomically(host, Path::new(ADDRESS), address.as_bytes())
         .and_then(|()| launch(host, server, listener, &bootstrap));
     close_all(host, [listener]);
@@ -74,6 +81,12 @@ pub(super) fn start<H: Host>(
         remove_traces(host, &socket);
     }
     started.map(|pid| Started { answer, own: Some((pid, socket)) })
+}
+
+/// Whether the daemon knows version 3 of the task service, which only JSON can offer. Those before 1.7
+/// know no JSON, and do not say which versions they know.
+fn knows_json<H: Host>(host: &mut H, env: &[OsString]) -> bool {
+    variable(env, "MAX_SHIM_VERSION").is_some() && daemon::is_of_second_generation(host)
 }
 
 fn remove_traces<H: Host>(host: &mut H, socket: &Path) {
@@ -145,17 +158,14 @@ fn server<H: Host>(
     if bootstrap.debug {
         argv.push("-debug".into());
     }
-    let mut env = host.environment();
+    Command { program: own_program(host), argv, lead: Lead::Group, ..Command::default() }
+}
+
+fn environment_of_server(mut env: Vec<OsString>, bootstrap: &Bootstrap) -> Vec<OsString> {
     if variable(&env, "TTRPC_ADDRESS").is_none() && !bootstrap.ttrpc_address.is_empty() {
         env.push(format!("TTRPC_ADDRESS={}", bootstrap.ttrpc_address).into());
     }
-    Command {
-        program: own_program(host),
-        argv,
-        env: Some(env),
-        lead: Lead::Group,
-        ..Command::default()
-    }
+    env
 }
 
 /// Our own file, by its name, which is what process lists show; by the link of `/proc` if another
@@ -258,7 +268,6 @@ mod tests {
 
     fn server_of(bootstrap: &Bootstrap) -> Command {
         let mut host = MockHost::new();
-        host.expect_environment().returning(|| vec!["A=b".into()]);
         host.expect_readlink().returning(|_| Err(Errno::ENOENT));
         let arguments =
             Arguments { namespace: "ns".into(), id: "c1".into(), ..Arguments::default() };
@@ -269,7 +278,6 @@ mod tests {
     fn the_server() {
         let least = server_of(&Bootstrap::default());
         assert_eq!(least.argv, ["shim", "-namespace", "ns", "-id", "c1", "-address", "unix:///s"]);
-        assert_eq!(least.env.unwrap(), ["A=b"]);
         assert_eq!((least.program, least.lead), ("/proc/self/exe".into(), Lead::Group));
         let most = server_of(&Bootstrap {
             publish_binary: "/c".into(),
@@ -278,7 +286,16 @@ mod tests {
             ..Bootstrap::default()
         });
         assert_eq!(most.argv[7..], ["-publish-binary", "/c", "-debug"]);
-        assert_eq!(most.env.unwrap(), ["A=b", "TTRPC_ADDRESS=/t"]);
+    }
+
+    #[rstest]
+    #[case::told_by_nobody("A=b", "", &["A=b"])]
+    #[case::told_by_the_message("A=b", "/t", &["A=b", "TTRPC_ADDRESS=/t"])]
+    #[case::told_by_the_environment("TTRPC_ADDRESS=/u", "/t", &["TTRPC_ADDRESS=/u"])]
+    fn its_environment(#[case] given: &str, #[case] ttrpc_address: &str, #[case] env: &[&str]) {
+        let bootstrap =
+            Bootstrap { ttrpc_address: ttrpc_address.to_owned(), ..Bootstrap::default() };
+        assert_eq!(environment_of_server(vec![given.into()], &bootstrap), env);
     }
 
     #[test]

@@ -213,7 +213,7 @@ fn soak_execs(scene: &Scene) -> String {
     let exec = |number: usize| {
         let script = ["sh", "-c", "echo out; exit 3"];
         let told = told(scene.exec("c", &format!("e{number}"), &[], &script));
-        assert!(told.status == 3 && told.out == "out\n", "{}", told.line());
+        assert!(told.status == 3 && told.out == "out\n", "e{number}: {}", told.line());
     };
     // What is made for the first ones may be kept.
     (0..10).for_each(exec);

@@ -1,5 +1,6 @@
 //! What can be asked about a container: its processes, its figures, its limits.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use containerd_shim_protos::api::UpdateTaskRequest;
@@ -15,6 +16,7 @@ pub(crate) fn rows() -> Vec<Row> {
     let row =
         |name, read, reading| Row { name, needs: Needs::Nothing, read, reading, differs: &[] };
     vec![
+        row("the version of the task service", task_version, ""),
         row("pids", pids, "cat exec e, sh, sleep"),
         row("stats", stats, ""),
         row("stats: of a stopped container", stats_stopped, ""),
@@ -98,16 +100,28 @@ fn limits(scene: &Scene) -> String {
     format!("memory {}", if limit.abs_diff(64_000_000) < 65536 { 64_000_000 } else { limit })
 }
 
+fn bundle(scene: &Scene) -> PathBuf {
+    let state = scene.daemon.place.join("state/io.containerd.runtime.v2.task");
+    state.join(scene.daemon.namespace(scene.shim)).join(scene.id("c"))
+}
+
+/// What a daemon of 2.x has written down of the answer of `start`.
+fn bootstrap(scene: &Scene) -> Option<Value> {
+    let text = std::fs::read(bundle(scene).join("bootstrap.json")).ok()?;
+    Some(serde_json::from_slice(&text).unwrap())
+}
+
+fn task_version(scene: &Scene) -> String {
+    scene.detached("c", &[], "sleep 1000");
+    let version = bootstrap(scene).map(|bootstrap| bootstrap["version"].to_string());
+    scene.remove("c");
+    version.unwrap_or("not written down".to_owned())
+}
+
 /// What no `ctr` does: the call that the daemon makes, over the socket of the shim.
 fn update_memory(scene: &Scene, limit: u64) -> Result<(), ttrpc::Error> {
-    let namespace = scene.daemon.namespace(scene.shim);
-    let state = scene.daemon.place.join("state/io.containerd.runtime.v2.task").join(namespace);
-    let bundle = state.join(scene.id("c"));
-    let address = std::fs::read_to_string(bundle.join("address")).unwrap_or_else(|_| {
-        let bootstrap = std::fs::read(bundle.join("bootstrap.json")).unwrap();
-        let bootstrap: Value = serde_json::from_slice(&bootstrap).unwrap();
-        bootstrap["address"].as_str().unwrap().to_owned()
-    });
+    let address = std::fs::read_to_string(bundle(scene).join("address"))
+        .unwrap_or_else(|_| bootstrap(scene).unwrap()["address"].as_str().unwrap().to_owned());
     let client = ttrpc::Client::connect(&address)?;
     let mut request = UpdateTaskRequest::new();
     request.set_id(scene.id("c"));
