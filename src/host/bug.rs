@@ -87,6 +87,8 @@ bugs! {
     DrainEndsDelete "drain-ends-delete",
     /// After one full disk nothing is carried any more.
     FullDiskIsFinal "full-disk-is-final",
+    /// The process is removed, and the client goes, though it has not read yet what is in its fifo.
+    RemovedUnread "removed-unread",
     /// A reader that goes away breaks the output for good.
     NoReaderIsFinal "no-reader-is-final",
     /// The process gets the client's fifo, and nobody else holds it.

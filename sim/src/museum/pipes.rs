@@ -38,6 +38,14 @@ pub(super) const EXHIBITS: &[Exhibit] = &[
         why_not: "",
     },
     Exhibit {
+        class: 11,
+        title: "delete is answered, and a client that is slow to read goes without the output",
+        references: "seen with ctr 1.6.20 and containerd-shim-runc-v2 on a busy machine",
+        flows: &["task/client-leaves-at-delete"],
+        bug: Some(Bug::RemovedUnread),
+        why_not: "",
+    },
+    Exhibit {
         class: 12,
         title: "one failed write of a log ends the carrying for good",
         references: "#12462, nerdctl#4591, nerdctl#4603",

@@ -76,6 +76,8 @@ pub struct Process {
     pub client_never_comes: bool,
     /// The client goes after so many bytes of output, and comes back.
     pub leaves_after: Option<usize>,
+    /// The client closes its fifos when it hears that the process is removed, read or not.
+    pub leaves_at_delete: bool,
     /// It comes back at this mark; without one at once.
     pub returns_at: Option<&'static str>,
     /// A URI that says who takes its output, in the place of the fifo's path.

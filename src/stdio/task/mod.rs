@@ -14,7 +14,7 @@ use super::logger::Logger;
 use super::{ConsoleSocket, Input, Owner, Pty, Relay};
 use crate::Error;
 use crate::host::{Bug, Command, Errno, Fd, Host, PollFd, Ready, WindowSize, close_all};
-use outlet::Outlet;
+use outlet::{Outlet, Phase};
 
 /// What a v2 client wants of a process's streams.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +58,7 @@ pub struct TaskStdio {
     size: Option<WindowSize>,
     /// The process has ended, and then its output is no longer waited for ([`Host::now`]).
     deadline: Option<Duration>,
+    phase: Phase,
 }
 
 /// The input of a process.
@@ -208,9 +209,8 @@ impl TaskStdio {
             logger.listen(host);
         }
         troubles.extend(self.turn_input(host, answers, now));
-        let draining = self.deadline.is_some();
         for (name, outlet) in [("stdout", &mut self.stdout), ("stderr", &mut self.stderr)] {
-            let trouble = outlet.turn(host, answers, now, draining).err();
+            let trouble = outlet.turn(host, answers, now, self.phase).err();
             troubles.extend(trouble.map(|errno| Error::system("write", name, errno)));
         }
         if self.deadline.is_some_and(|deadline| deadline <= now) {
@@ -283,6 +283,7 @@ impl TaskStdio {
             socket.close(host);
         }
         self.deadline = Some(now + drain);
+        self.phase = self.phase.max(Phase::Ended);
         if let Some(pty) = &mut self.pty {
             pty.let_go(host);
             if host.planted(Bug::TerminalDropped) {
@@ -299,8 +300,9 @@ impl TaskStdio {
     pub fn hurry<H: Host>(&mut self, host: &mut H, now: Duration, drain: Duration) {
         let limit = now + drain;
         self.deadline = Some(self.deadline.map_or(limit, |deadline| deadline.min(limit)));
-        self.stdout.stop_lingering(host);
-        self.stderr.stop_lingering(host);
+        self.phase = Phase::Removed;
+        self.stdout.process_removed(host, now);
+        self.stderr.process_removed(host, now);
     }
 
     fn close_dead_pty<H: Host>(&mut self, host: &mut H) {

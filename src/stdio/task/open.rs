@@ -93,7 +93,7 @@ impl TaskStdio {
             return Ok(Outlet::default());
         }
         let (output, reader) = meet(host, path)?;
-        match (reader, output.keeper) {
+        match (&reader, output.keeper) {
             // The kernel appends, and tells the process what a file tells its writer.
             (Reader::Nobody, _) if is_regular(host, output.sink) => {
                 self.push_waiting(host, output.sink);
@@ -104,7 +104,7 @@ impl TaskStdio {
                 self.push_waiting(host, output.sink);
                 return Ok(Outlet::default());
             }
-            (Reader::Client { met }, Some(keeper))
+            (&Reader::Client { met, .. }, Some(keeper))
                 if wanted.direct && wanted.owner == Owner::default() =>
             {
                 self.push_waiting(host, output.sink);
@@ -248,7 +248,7 @@ impl TaskStdio {
 fn meet<H: Host>(host: &mut H, path: &Path) -> Result<(Output, Reader), Error> {
     let (output, met) = Output::meet(host, path)?;
     let reader = match output.keeper {
-        Some(_) => Reader::Client { met },
+        Some(_) => Reader::Client { path: path.to_owned(), met },
         None => Reader::Nobody,
     };
     Ok((output, reader))

@@ -13,6 +13,8 @@ use crate::stdio::{Output, Relay};
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 /// The longest of these pauses.
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+/// How long a client that has the fifo open is given to read it, once it wants the process removed.
+const TIME_TO_TAKE: Duration = Duration::from_millis(500);
 
 /// Where the output of a process goes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,7 +35,10 @@ enum Stage {
     /// The process writes to the client's fifo itself.
     Shared { path: PathBuf, keeper: Fd, met: bool },
     /// All is in the client's fifo, which nobody has open to read.
-    Lingering { sink: Fd, met: bool, looks: Option<Looks> },
+    Lingering { path: PathBuf, sink: Fd, met: bool, looks: Option<Looks> },
+    /// All is in the client's fifo, and its end; a client has it open and has not read all yet. We
+    /// keep a read end to see when it has.
+    Untaken { keeper: Fd, looks: Option<Looks> },
     /// A logger reads what the process writes; the source is our copy of its end. Without it, a
     /// logger that dies would take the process with it.
     Logged { source: Fd, discards: Option<Relay>, looks: Option<Looks> },
@@ -53,11 +58,11 @@ pub(super) struct Carried {
 }
 
 /// Who reads what we carry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Reader {
-    /// A client, by a fifo; `met` if one was there when we came.
-    Client { met: bool },
+    /// A client, by the fifo `path`; `met` if one was there when we came.
+    Client { path: PathBuf, met: bool },
     /// A logger, by a pipe of ours.
     Logger,
     /// Nobody that we know of: a file.
@@ -67,18 +72,31 @@ pub(super) enum Reader {
 /// When to look again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Looks {
+    begun: Duration,
     next: Duration,
     pause: Duration,
 }
 
 impl Looks {
     fn begin(now: Duration) -> Looks {
-        Looks { next: now, pause: FIRST_PAUSE }
+        Looks { begun: now, next: now, pause: FIRST_PAUSE }
     }
 
     fn again(self, now: Duration) -> Looks {
-        Looks { next: now + self.pause, pause: LONGEST_PAUSE.min(2 * self.pause) }
+        Looks { next: now + self.pause, pause: LONGEST_PAUSE.min(2 * self.pause), ..self }
     }
+}
+
+/// What is known of the process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Phase {
+    #[default]
+    Running,
+    /// It has ended.
+    Ended,
+    /// It is to be removed.
+    Removed,
 }
 
 impl Outlet {
@@ -136,7 +154,18 @@ impl Outlet {
 
     fn looks_mut(&mut self) -> Option<&mut Option<Looks>> {
         match &mut self.stage {
-            Stage::Lingering { looks, .. } | Stage::Logged { looks, .. } => Some(looks),
+            Stage::Lingering { looks, .. }
+            | Stage::Untaken { looks, .. }
+            | Stage::Logged { looks, .. } => Some(looks),
+            _ => None,
+        }
+    }
+
+    fn looks(&self) -> Option<Looks> {
+        match &self.stage {
+            Stage::Lingering { looks, .. }
+            | Stage::Untaken { looks, .. }
+            | Stage::Logged { looks, .. } => *looks,
             _ => None,
         }
     }
@@ -146,14 +175,11 @@ impl Outlet {
     }
 
     pub(super) fn due(&self) -> Option<Duration> {
-        let look = match &self.stage {
-            Stage::Lingering { looks, .. } | Stage::Logged { looks, .. } => *looks,
-            _ => None,
-        };
-        self.relay().and_then(Relay::due).into_iter().chain(look.map(|look| look.next)).min()
+        let look = self.looks().map(|looks| looks.next);
+        self.relay().and_then(Relay::due).into_iter().chain(look).min()
     }
 
-    /// Goes on as far as it can without waiting. `draining` says that the process has ended.
+    /// Goes on as far as it can without waiting.
     ///
     /// # Errors
     /// Why the sink takes no more.
@@ -162,7 +188,7 @@ impl Outlet {
         host: &mut H,
         answers: &[PollFd],
         now: Duration,
-        draining: bool,
+        phase: Phase,
     ) -> Result<(), Errno> {
         let mut trouble = Ok(());
         if let Some(relay) = self.relay_mut().filter(|relay| relay.is_called(answers, now)) {
@@ -173,15 +199,15 @@ impl Outlet {
             trouble = turned.map_err(|trouble| trouble.errno);
             if relay.ended() {
                 self.source_ended(host);
-                self.begin_looking(now, draining);
+                self.begin_looking(now, phase);
             }
         }
-        let look = self.looks_mut().and_then(|looks| *looks).filter(|look| look.next <= now);
-        if let Some(look) = look {
-            self.look(host);
-            if let Some(looks) = self.looks_mut() {
-                *looks = Some(look.again(now));
+        if let Some(looks) = self.looks().filter(|looks| looks.next <= now) {
+            self.look(host, now);
+            if let Some(next) = self.looks_mut() {
+                *next = Some(looks.again(now));
             }
+            self.begin_looking(now, phase);
         }
         trouble
     }
@@ -193,11 +219,28 @@ impl Outlet {
             Stage::Carried(carried) if carried.relay.is_none() => self.source_ended(host),
             _ => {}
         }
-        self.begin_looking(now, true);
+        self.begin_looking(now, Phase::Ended);
     }
 
-    fn begin_looking(&mut self, now: Duration, draining: bool) {
-        if let Some(looks) = self.looks_mut().filter(|looks| draining && looks.is_none()) {
+    /// Once the process is to be removed, nobody who is not there is waited for any more; and a client
+    /// that is there may go as soon as it hears that the process is removed, though it has not read
+    /// all, so it is given time.
+    pub(super) fn process_removed<H: Host>(&mut self, host: &mut H, now: Duration) {
+        if matches!(self.stage, Stage::Lingering { .. }) {
+            self.give_up(host);
+        }
+        self.begin_looking(now, Phase::Removed);
+        if matches!(self.stage, Stage::Untaken { .. }) {
+            self.look(host, now);
+        }
+    }
+
+    fn begin_looking(&mut self, now: Duration, phase: Phase) {
+        let from = match self.stage {
+            Stage::Untaken { .. } => Phase::Removed,
+            _ => Phase::Ended,
+        };
+        if let Some(looks) = self.looks_mut().filter(|looks| phase >= from && looks.is_none()) {
             *looks = Some(Looks::begin(now));
         }
     }
@@ -230,7 +273,7 @@ impl Outlet {
                 match host.open(&path, flags, 0) {
                     Ok(sink) => {
                         let output = Output { sink, keeper: Some(keeper) };
-                        self.end(host, output, Reader::Client { met });
+                        self.end(host, output, Reader::Client { path, met });
                     }
                     // Whoever does not have the fifo open by now cannot open it any more.
                     Err(_) => close_all(host, [keeper]),
@@ -246,10 +289,10 @@ impl Outlet {
 
     fn end<H: Host>(&mut self, host: &mut H, Output { sink, keeper }: Output, reader: Reader) {
         match (reader, keeper) {
-            (Reader::Client { met }, Some(keeper)) => {
+            (Reader::Client { path, met }, Some(keeper)) => {
                 close_all(host, [keeper]);
-                self.stage = Stage::Lingering { sink, met, looks: None };
-                self.look(host);
+                self.stage = Stage::Lingering { path, sink, met, looks: None };
+                self.look_for_reader(host);
             }
             (Reader::Logger, Some(source)) => {
                 close_all(host, [sink]);
@@ -260,14 +303,13 @@ impl Outlet {
     }
 
     /// Closes what need not be waited for any more.
-    fn look<H: Host>(&mut self, host: &mut H) {
+    fn look<H: Host>(&mut self, host: &mut H, now: Duration) {
         match self.stage {
-            // A reader that has never come may be on its way, and would wait for a writer for ever.
-            Stage::Lingering { sink, met, .. } => {
-                let waits =
-                    if met { unreadable(host, sink) > 0 } else { has_no_reader(host, sink) };
-                if !waits {
-                    close_all(host, [sink]);
+            Stage::Lingering { .. } => self.look_for_reader(host),
+            Stage::Untaken { keeper, looks } => {
+                let is_over = looks.is_some_and(|looks| looks.begun + TIME_TO_TAKE <= now);
+                if is_over || host.unread(keeper) == Ok(0) {
+                    close_all(host, [keeper]);
                     self.stage = Stage::Closed;
                 }
             }
@@ -279,11 +321,24 @@ impl Outlet {
         }
     }
 
-    /// Closes what is all in the client's fifo, whether anybody reads it or not.
-    pub(super) fn stop_lingering<H: Host>(&mut self, host: &mut H) {
-        if matches!(self.stage, Stage::Lingering { .. }) {
-            self.give_up(host);
+    /// All is in the client's fifo: gives it its end, if there is a reader or nothing to read. A reader
+    /// that has never come may be on its way, and would wait for a writer for ever.
+    fn look_for_reader<H: Host>(&mut self, host: &mut H) {
+        let Stage::Lingering { path, sink, met, .. } = &self.stage else { return };
+        let (sink, unread) = (*sink, host.unread(*sink).unwrap_or(0));
+        let may_wait = unread > 0 || !met;
+        if may_wait && has_no_reader(host, sink) {
+            return;
         }
+        let flags = OpenFlags::READ | OpenFlags::NONBLOCK | OpenFlags::NOCTTY;
+        self.stage = match (unread, host.planted(Bug::RemovedUnread)) {
+            (0, _) | (_, true) => Stage::Closed,
+            // Without a read end of our own we cannot see more of it, and need not.
+            _ => host
+                .open(path, flags, 0)
+                .map_or(Stage::Closed, |keeper| Stage::Untaken { keeper, looks: None }),
+        };
+        close_all(host, [sink]);
     }
 
     /// Closes all of it now.
@@ -295,7 +350,9 @@ impl Outlet {
                 self.lost += output.close(host) as u64;
                 close_all(host, source);
             }
-            Stage::Shared { keeper, .. } => close_all(host, [keeper]),
+            Stage::Shared { keeper, .. } | Stage::Untaken { keeper, .. } => {
+                close_all(host, [keeper]);
+            }
             Stage::Lingering { sink, .. } => {
                 self.lost += unreadable(host, sink) as u64;
                 close_all(host, [sink]);

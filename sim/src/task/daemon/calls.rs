@@ -332,6 +332,11 @@ impl Daemon<'_> {
             (Ask::Delete(name), Ok(payload)) => {
                 self.note_answered_exit(name, "Delete", &payload);
                 self.told.deleted.push((*name).to_owned());
+                if process(self.flow, name).is_some_and(|it| it.leaves_at_delete)
+                    && let Some(streams) = self.streams.get_mut(name)
+                {
+                    streams.close(host);
+                }
                 self.look_for_mounts(host, name);
             }
             (Ask::State(name), Ok(payload)) => self.note_answered_exit(name, "State", &payload),

@@ -13,6 +13,8 @@ use crate::{Call, Fault};
 pub(super) fn flows() -> Vec<Flow> {
     vec![
         late_reader(),
+        client_leaves_at_delete("task/client-leaves-at-delete"),
+        client_leaves_at_delete("task/client-leaves-at-delete-private").private(),
         reader_away("task/reader-away"),
         reader_away("task/reader-away-direct").private(),
         exec_grandchild(),
@@ -37,6 +39,28 @@ fn late_reader() -> Flow {
         vec![steps(&[&birth("c1"), &late, &burial("c1")])],
     )
     .change("c1", |it| (it.stdout, it.reads_from) = (pattern(100_000), Some("reading")))
+}
+
+/// A client that goes as soon as the process is removed has read all by then, though it was slow.
+fn client_leaves_at_delete(name: &'static str) -> Flow {
+    let removed = [
+        Step::Until(Until::Ended("c1")),
+        Step::Mark("deleting"),
+        Step::Ask(Ask::Delete("c1"), done()),
+        Step::CleanUp("c1"),
+        Step::Ask(Ask::Shutdown("c1"), done()),
+    ];
+    let client = vec![
+        Step::Until(Until::Marked("deleting")),
+        Step::Until(Until::Passed(100)),
+        Step::Mark("reading"),
+    ];
+    flow_of(
+        name,
+        vec![process("c1", &["print", "out", "exit", "3"], &[3], "out")],
+        vec![steps(&[&birth("c1"), &removed]), client],
+    )
+    .change("c1", |it| (it.reads_from, it.leaves_at_delete) = (Some("reading"), true))
 }
 
 /// What is written while nobody reads waits for the reader that comes back.

@@ -18,7 +18,7 @@ fn output_ends_with_the_process(#[values(false, true)] direct: bool) {
     bench.process_ended();
     assert_eq!(bench.found(clients[0]), found(b"out", true));
     assert_eq!(bench.found(clients[1]), found(b"err", true));
-    assert!(bench.stdio.is_drained());
+    assert!(bench.is_removed());
     assert_eq!(bench.stdio.due(), None);
 }
 
@@ -64,8 +64,34 @@ fn what_was_not_read_waits_for_a_reader(#[values(false, true)] direct: bool) {
     assert!(look <= bench.now() + Duration::from_millis(20), "{look:?}");
     let client = bench.reader("out");
     bench.wait(Duration::from_millis(100));
-    assert!(bench.stdio.is_drained());
     assert_eq!(bench.found(client), found(b"kept", true));
+    assert!(bench.is_removed());
+    assert_eq!(bench.lost(), []);
+}
+
+#[rstest]
+fn a_client_has_time_to_read_what_is_there_before_the_process_is_removed(
+    #[values(false, true)] direct: bool,
+    #[values(false, true)] reads: bool,
+) {
+    let mut bench = Bench::with_fifos(direct, ["", "out", ""]);
+    let client = bench.reader("out");
+    let process = bench.process_end(1);
+    bench.runtime_done();
+    bench.write(process, b"kept");
+    bench.close(process);
+    bench.process_ended();
+    let soon = bench.now() + DRAIN / 2;
+    assert!(bench.stdio.due().unwrap() > soon, "nothing is looked at before that");
+    assert!(!bench.is_removed());
+    if reads {
+        assert_eq!(bench.found(client), found(b"kept", true));
+    }
+    bench.wait(Duration::from_millis(if reads { 100 } else { 500 }));
+    assert!(bench.stdio.is_drained());
+    if !reads {
+        assert_eq!(bench.found(client), found(b"kept", true), "it is there for who reads it");
+    }
     assert_eq!(bench.lost(), []);
 }
 

@@ -163,6 +163,14 @@ impl Bench {
         self.settle();
     }
 
+    /// Whether there is nothing left to wait for, now that the process is to be removed.
+    fn is_removed(&mut self) -> bool {
+        let now = self.now();
+        self.stdio.hurry(&mut self.host, now, DRAIN);
+        self.settle();
+        self.stdio.is_drained()
+    }
+
     /// Closes the streams, and says what they lost.
     fn lost(&mut self) -> Vec<(&'static str, u64)> {
         self.stdio.close(&mut self.host)

@@ -91,7 +91,7 @@ fn a_terminal_is_read_to_its_end_after_the_process() {
         bench.settle();
     }
     assert!(read == written, "{} bytes of {}", read.len(), written.len());
-    assert!(bench.stdio.is_drained());
+    assert!(bench.is_removed());
     assert!(bench.stdio.pty.is_none());
 }
 
