@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use wavetank::host::{
-    Bug, Command, Errno, Exit, Fd, FileStat, Host, LoopFlags, MountFlags, OpenFlags, Peer, Pid,
-    Pipe, Planted, PollFd, Received, Result, Signal, SpawnError, Termios, User, WaitFor,
+    Bug, Command, Errno, Exit, Fd, FileStat, Host, LoopFlags, Mark, Marked, MountFlags, OpenFlags,
+    Peer, Pid, Pipe, Planted, PollFd, Received, Result, Signal, SpawnError, Termios, User, WaitFor,
     WindowSize,
 };
 
@@ -29,6 +29,12 @@ fn command_text(command: &Command) -> String {
 impl Planted for SimHost<'_> {
     fn planted(&self, bug: Bug) -> bool {
         self.kernel.borrow().config.planted == Some(bug)
+    }
+}
+
+impl Marked for SimHost<'_> {
+    fn mark(&self, mark: Mark) {
+        self.kernel.borrow_mut().marks.insert(mark);
     }
 }
 

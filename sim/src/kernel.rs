@@ -1,12 +1,12 @@
 //! All the state of the simulated machine.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::rc::Rc;
 use std::time::Duration;
 
-use wavetank::host::{ExitStatus, Pid};
+use wavetank::host::{ExitStatus, Mark, Pid};
 
 use crate::caller::SimHost;
 use crate::choose::splitmix64;
@@ -52,6 +52,8 @@ pub(crate) struct Kernel {
     pub(crate) faults_struck: u64,
     /// What has befallen the run besides what its flow says.
     pub(crate) trouble: Trouble,
+    /// Rare branches of the shim that were taken.
+    pub(crate) marks: BTreeSet<Mark>,
     pub(crate) trace: Trace,
     /// Every call that was made, if they are to be listed.
     pub(crate) calls: Option<Vec<Made>>,
@@ -131,6 +133,7 @@ impl Kernel {
             faults: Vec::new(),
             faults_struck: 0,
             trouble: Trouble::default(),
+            marks: BTreeSet::new(),
             trace,
             calls,
             root,

@@ -1,8 +1,10 @@
 //! What a run of a flow came to.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::Serialize;
+use wavetank::host::Mark;
 
 use crate::event::Event;
 use crate::world::World;
@@ -27,6 +29,8 @@ pub struct Run {
     pub struck: u64,
     /// What befell it besides what its flow says.
     pub trouble: Trouble,
+    /// Rare branches of the shim that were taken.
+    pub marks: BTreeSet<Mark>,
     /// Every call that was made, if they were to be listed.
     pub calls: Vec<Made>,
 }
@@ -43,6 +47,7 @@ impl Run {
             events: world.events(),
             struck: world.faults_struck(),
             trouble: world.trouble(),
+            marks: world.marks(),
             calls: world.calls(),
         }
     }

@@ -1,13 +1,13 @@
 //! A simulated machine to set up, to run, and to look at afterwards.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use wavetank::host::{Command, Errno, ExitStatus, Fd, MountFlags, Pid, Signal, SpawnError};
+use wavetank::host::{Command, Errno, ExitStatus, Fd, Mark, MountFlags, Pid, Signal, SpawnError};
 
 use crate::caller::{SimHost, event};
 use crate::choose::Choose;
@@ -349,6 +349,12 @@ impl World {
     #[must_use]
     pub fn trouble(&self) -> Trouble {
         self.kernel.borrow().trouble
+    }
+
+    /// Rare branches of the shim that were taken.
+    #[must_use]
+    pub fn marks(&self) -> BTreeSet<Mark> {
+        self.kernel.borrow().marks.clone()
     }
 
     /// What somebody was told as a number, where orders are tried; else 0.

@@ -150,6 +150,10 @@ bugs! {
     FoundWhileEnding "found-while-ending",
     /// A socket that a dead shim has left is not replaced.
     BindInUse "bind-in-use",
+    /// Whoever finds a dead socket removes what is at its place by now.
+    UnlinksUnseen "unlinks-unseen",
+    /// What an exec was to run is left in a file, when its container or the shim goes while it is started.
+    ProcessFileLeft "process-file-left",
     /// A mount that is busy is given up at once.
     BusyIsFinal "busy-is-final",
     /// What is mounted last is unmounted last.

@@ -10,6 +10,7 @@ mod call;
 mod errno;
 mod files;
 mod linux;
+mod mark;
 mod record;
 mod replay;
 mod trace;
@@ -27,6 +28,7 @@ pub use files::{
     write_all,
 };
 pub use linux::LinuxHost;
+pub use mark::{Mark, Marked};
 pub use record::{Recorder, recording};
 pub use replay::{Divergence, Replayer};
 pub use trace::{Header, Line, Outcome, Redaction, TraceError};
@@ -45,7 +47,7 @@ pub type Result<T> = std::result::Result<T, Errno>;
 /// with [`OpenFlags::NONBLOCK`] and waits in [`Host::poll`] alone. Every descriptor is
 /// close-on-exec. `EINTR` is possible wherever Linux allows it, and is left to the caller.
 #[cfg_attr(test, mockall::automock)]
-pub trait Host: Planted {
+pub trait Host: Planted + Marked {
     // ---- files -------------------------------------------------------------------------------
 
     /// `open(2)`. Without `NONBLOCK`, opening a fifo waits for the other side. With it, `WRITE`
@@ -416,3 +418,6 @@ pub trait Host: Planted {
 
 #[cfg(test)]
 impl Planted for MockHost {}
+
+#[cfg(test)]
+impl Marked for MockHost {}

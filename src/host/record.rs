@@ -11,8 +11,8 @@ use serde_json::Value;
 use super::call::{Text, plain_calls};
 use super::trace::{Header, Line, Outcome, Redaction, VERSION, mask_env_lists};
 use super::{
-    Call, Command, Errno, Exit, Fd, FileStat, Host, LoopFlags, MountFlags, OpenFlags, Peer, Pid,
-    Pipe, Planted, PollFd, Received, Result, Signal, SpawnError, Termios, User, WaitFor,
+    Call, Command, Errno, Exit, Fd, FileStat, Host, LoopFlags, Marked, MountFlags, OpenFlags, Peer,
+    Pid, Pipe, Planted, PollFd, Received, Result, Signal, SpawnError, Termios, User, WaitFor,
     WindowSize, variable, write_all,
 };
 
@@ -155,6 +155,8 @@ macro_rules! noted {
 }
 
 impl<H> Planted for Recorder<H> {}
+
+impl<H> Marked for Recorder<H> {}
 
 impl<H: Host> Host for Recorder<H> {
     plain_calls!(noted);

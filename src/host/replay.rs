@@ -12,9 +12,9 @@ use serde::de::DeserializeOwned;
 use super::call::{Text, plain_calls};
 use super::trace::{self, Header, Line, Outcome, TraceError};
 use super::{
-    Call, Command, Errno, Exit, Fd, FileStat, Host, LoopFlags, MountFlags, OpenFlags, Peer, Pid,
-    Pipe, Planted, PollFd, Ready, Received, Result, Signal, SpawnError, SpawnStep, Termios, User,
-    WaitFor, WindowSize,
+    Call, Command, Errno, Exit, Fd, FileStat, Host, LoopFlags, Marked, MountFlags, OpenFlags, Peer,
+    Pid, Pipe, Planted, PollFd, Ready, Received, Result, Signal, SpawnError, SpawnStep, Termios,
+    User, WaitFor, WindowSize,
 };
 
 /// Answers every call from a trace. After the first call that is not the recorded one, every
@@ -166,6 +166,8 @@ macro_rules! answered {
 }
 
 impl Planted for Replayer {}
+
+impl Marked for Replayer {}
 
 impl Host for Replayer {
     plain_calls!(answered);

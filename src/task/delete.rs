@@ -11,7 +11,7 @@ use containerd_shim_protos::protobuf::Message;
 
 use crate::Error;
 use crate::files::read_file;
-use crate::host::{Bug, Errno, Host};
+use crate::host::{Bug, Errno, Host, Mark};
 use crate::oci::{Failure, Runc, failure_message, last_error_since, log_length, parse_pid};
 
 use super::arguments::Arguments;
@@ -71,6 +71,7 @@ pub(super) fn delete<H: Host>(
             response(pid, record.exit_status, record.exited_at)
         }
         _ => {
+            host.mark(Mark::EndInvented);
             let pid = read_pid(host, &bundle).unwrap_or_else(|error| {
                 warn("failed to read the container's pid", &error);
                 u32::MAX

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::timestamp::timestamp;
 use crate::Error;
-use crate::host::{Bug, Errno, Fd, Host, PollFd, Ready};
+use crate::host::{Bug, Errno, Fd, Host, Mark, PollFd, Ready};
 use crate::ttrpc::{Client, Status};
 
 const SERVICE: &str = "containerd.services.events.ttrpc.v1.Events";
@@ -263,11 +263,13 @@ impl Publisher {
         errors: &mut Vec<Error>,
     ) {
         self.refusals += 1;
+        host.mark(Mark::EventRefused);
         if self.refusals <= REFUSALS_MAX && !host.planted(Bug::PublishesOnce) {
             self.retry_at = Some(now + REFUSAL_PAUSE * self.refusals);
             return;
         }
         if let Some(event) = self.queue.front() {
+            host.mark(Mark::EventLost);
             let reason = format!("event lost, refused {} times: {status}", self.refusals);
             errors.push(Error::invalid(&event.topic, reason));
         }
@@ -304,6 +306,7 @@ impl Publisher {
         {
             self.queue.pop_front();
         }
+        host.mark(Mark::EventRetried);
         self.retry_at = Some(now + self.pause);
         self.pause = (2 * self.pause).min(PAUSE_MAX);
         if let Some(address) = self.address.as_ref().filter(|_| !self.told) {

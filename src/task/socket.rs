@@ -7,13 +7,15 @@ use sha2::{Digest, Sha256};
 
 use crate::Error;
 use crate::files::make_directories;
-use crate::host::{Bug, Errno, Fd, FileKind, Host, close_all};
+use crate::host::{Bug, Errno, Fd, FileKind, Host, Mark, close_all};
 
 /// Where the sockets of all shims are, unless the daemon has another place for them.
 const SOCKET_DIR: &str = "/run/containerd/s";
 /// No path of a socket may be longer (`unix(7)`), the final zero byte counted.
 const PATH_MAX: usize = 107;
 const BACKLOG: u32 = 4096;
+/// How often others may come and go at a socket's place before we give up listening there.
+const ATTEMPTS: u32 = 10;
 /// How often, and how long after each other, a socket that refuses is asked once more: whoever made
 /// it may just be about to listen.
 const REFUSALS: u32 = 3;
@@ -77,27 +79,36 @@ pub(super) enum Listener {
     Theirs,
 }
 
-/// Listens on a socket, unless somebody does. A socket that a dead shim has left is replaced.
+/// Listens on a socket, unless somebody does. A socket that a dead shim has left is replaced. Only that
+/// one: while we look at it, its shim may remove it, and another `start` put its own there.
 ///
 /// # Errors
 /// The call that failed; no socket is left behind.
 pub(super) fn listen<H: Host>(host: &mut H, path: &Path) -> Result<Listener, Error> {
     let directory = path.parent().unwrap_or(Path::new("/"));
     make_directories(host, directory, 0o700)?;
-    match bind(host, path) {
-        Err(Error::System { errno: Errno::EADDRINUSE, .. }) => {}
-        bound => return bound.map(Listener::Ours),
+    for _ in 0..ATTEMPTS {
+        match bind(host, path) {
+            Err(Error::System { errno: Errno::EADDRINUSE, .. }) => {}
+            bound => return bound.map(Listener::Ours),
+        }
+        let found = identity(host, path);
+        if is_served(host, path)? {
+            host.mark(Mark::SocketOfAnother);
+            return Ok(Listener::Theirs);
+        }
+        if host.planted(Bug::BindInUse) {
+            break;
+        }
+        let is_another = found.is_none() || identity(host, path) != found;
+        if is_another && !host.planted(Bug::UnlinksUnseen) {
+            host.mark(Mark::SocketGoneMeanwhile);
+        } else {
+            host.mark(Mark::SocketOfTheDead);
+            remove(host, path)?;
+        }
     }
-    if is_served(host, path)? {
-        return Ok(Listener::Theirs);
-    }
-    if host.planted(Bug::BindInUse) {
-        return Err(Error::system("bind", path.display(), Errno::EADDRINUSE));
-    }
-    match host.unlink(path) {
-        Ok(()) | Err(Errno::ENOENT) => bind(host, path).map(Listener::Ours),
-        Err(errno) => Err(Error::system("unlink", path.display(), errno)),
-    }
+    Err(Error::system("bind", path.display(), Errno::EADDRINUSE))
 }
 
 /// Removes a socket at which nobody listens any more; there may be none.
@@ -105,15 +116,22 @@ pub(super) fn listen<H: Host>(host: &mut H, path: &Path) -> Result<Listener, Err
 /// # Errors
 /// The call that failed.
 pub(super) fn remove_dead<H: Host>(host: &mut H, path: &Path) -> Result<(), Error> {
-    let socket = |host: &mut H| {
-        let stat = host.stat(path).ok().filter(|stat| stat.kind == FileKind::Socket);
-        stat.map(|stat| (stat.device, stat.inode))
-    };
+    let socket = |host: &mut H| host.stat(path).ok().filter(|it| it.kind == FileKind::Socket);
     let Some(found) = socket(host) else { return Ok(()) };
+    let found = Some((found.device, found.inode));
     // A shim that is just being started may have put its own in the place of the dead one's.
-    if is_served(host, path)? || socket(host) != Some(found) {
+    if is_served(host, path)? || identity(host, path) != found {
         return Ok(());
     }
+    remove(host, path)
+}
+
+/// Which file it is, if there is one.
+fn identity<H: Host>(host: &mut H, path: &Path) -> Option<(u64, u64)> {
+    host.stat(path).ok().map(|stat| (stat.device, stat.inode))
+}
+
+fn remove<H: Host>(host: &mut H, path: &Path) -> Result<(), Error> {
     match host.unlink(path) {
         Ok(()) | Err(Errno::ENOENT) => Ok(()),
         Err(errno) => Err(Error::system("unlink", path.display(), errno)),

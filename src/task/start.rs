@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use crate::Error;
 use crate::files::{read_file, write_atomically};
 use crate::host::{
-    Bug, Command, Errno, Fd, Host, Lead, OpenFlags, Pid, Signal, SpawnError, WaitFor, close_all,
-    variable, write_all,
+    Bug, Command, Errno, Fd, Host, Lead, Mark, OpenFlags, Pid, Signal, SpawnError, WaitFor,
+    close_all, variable, write_all,
 };
 use crate::oci::{SPEC_MAX, Spec};
 use crate::stdio::open_null;
@@ -105,6 +105,7 @@ pub(super) fn take_back<H: Host>(host: &mut H, started: &Started) {
 }
 
 fn end<H: Host>(host: &mut H, pid: Pid) {
+    host.mark(Mark::ServerTakenBack);
     let _ = host.kill(pid, Signal::KILL);
     while host.wait(WaitFor::Pid(pid), true) == Err(Errno::EINTR) {}
 }

@@ -103,6 +103,14 @@ pub(super) const EXHIBITS: &[Exhibit] = &[
     },
     Exhibit {
         class: 25,
+        title: "of two shims that are started at once one takes the other's socket away",
+        references: "containerd v2.1, cmd/containerd-shim-runc-v2/manager",
+        flows: &["task/shims-come-and-go"],
+        bug: Some(Bug::UnlinksUnseen),
+        why_not: "",
+    },
+    Exhibit {
+        class: 25,
         title: "a server reads the file with its address before that is written",
         references: "#5173",
         flows: &[],
@@ -147,6 +155,14 @@ pub(super) const EXHIBITS: &[Exhibit] = &[
         references: "ttrpc#241, #9217, conmon-rs#2611",
         flows: &["task/exec-churn"],
         bug: Some(Bug::ExecsRemembered),
+        why_not: "",
+    },
+    Exhibit {
+        class: 27,
+        title: "what an exec was to run, secrets and all, stays in a file",
+        references: "found here: a container is deleted, or its shim ended, while an exec is being started",
+        flows: &["task/deleted-while-exec-starts", "task/terminated-while-exec-starts"],
+        bug: Some(Bug::ProcessFileLeft),
         why_not: "",
     },
     Exhibit {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 use wavetank::host::Bug;
-use wavetank_sim::{Case, Choose, Failure, Flow, Lazy, Pct, Tape, first_difference};
+use wavetank_sim::{Case, Choose, Coverage, Failure, Flow, Lazy, Pct, Tape, first_difference};
 
 use super::{Done, Terms, Verdict, can_unwind, select};
 
@@ -16,6 +16,8 @@ const TURNS: usize = 500;
 #[derive(Serialize)]
 struct Report {
     flows: Vec<Row>,
+    /// In how many runs each rare branch of the shim was taken.
+    marks: Coverage,
     found: Option<Found>,
 }
 
@@ -58,9 +60,10 @@ pub(crate) fn run(
     can_unwind()?;
     let bug = bug.map(|name| Bug::named(name).ok_or_else(|| format!("there is no bug {name}")));
     let bug = bug.transpose()?;
+    let is_all = flows.is_empty();
     let flows = select(flows)?;
     let bar = terms.bar((seeds.end - seeds.start) * flows.len() as u64, "runs");
-    let mut report = Report { flows: Vec::new(), found: None };
+    let mut report = Report { flows: Vec::new(), marks: Coverage::default(), found: None };
     for flow in &flows {
         bar.set_message(flow.name());
         let case = Case { bug, ..Case::of(flow.name()) };
@@ -79,6 +82,7 @@ pub(crate) fn run(
                 terms.report(&report)?;
                 return Ok(Verdict::Found);
             }
+            report.marks.add(&first.marks);
             orders.insert(first.hash);
             row.seeds += 1;
             row.calls += first.steps;
@@ -90,6 +94,9 @@ pub(crate) fn run(
             format!("{flow:28} {seeds} seeds, {different} different runs, {calls} steps each");
         terms.line(&bar, &line);
         report.flows.push(row);
+    }
+    if is_all {
+        terms.line(&bar, &report.marks.to_string());
     }
     bar.finish_and_clear();
     terms.report(&report)?;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
-use wavetank_sim::{Case, Failure, Flow, Lazy, Tape};
+use wavetank_sim::{Case, Coverage, Failure, Flow, Lazy, Tape};
 
 use super::{Done, Terms, can_unwind};
 
@@ -34,6 +34,8 @@ struct Report {
     /// Runs that were done twice, with the same result.
     compared: u64,
     seconds: u64,
+    /// In how many runs each rare branch of the shim was taken.
+    marks: Coverage,
     found: Vec<Found>,
 }
 
@@ -51,6 +53,7 @@ struct Shared {
     runs: AtomicU64,
     compared: AtomicU64,
     stop: AtomicBool,
+    marks: Mutex<Coverage>,
     failed: Mutex<Vec<(Flow, u64, Failure)>>,
 }
 
@@ -66,6 +69,7 @@ pub(crate) fn soak(terms: &Terms, length: Length) -> Done {
         runs: AtomicU64::new(0),
         compared: AtomicU64::new(0),
         stop: AtomicBool::new(false),
+        marks: Mutex::default(),
         failed: Mutex::new(Vec::new()),
     };
     let bar = terms.bar(length.seeds.unwrap_or(0), "seeds");
@@ -91,12 +95,13 @@ pub(crate) fn soak(terms: &Terms, length: Length) -> Done {
         runs: shared.runs.into_inner(),
         compared: shared.compared.into_inner(),
         seconds: begun.elapsed().as_secs(),
+        marks: shared.marks.into_inner().map_err(|_| "a thread has panicked")?,
         found: Vec::new(),
     };
     for (flow, seed, failure) in failed {
         report.found.push(keep(terms, &flow, seed, failure)?);
     }
-    let Report { seeds, runs, compared, seconds, found, .. } = &report;
+    let Report { seeds, runs, compared, seconds, marks, found, .. } = &report;
     let speed = runs / seconds.max(&1);
     let line = format!(
         "{seeds} seeds from {from} on, {runs} runs in {seconds} s, {speed} runs/s on {cores} cores, \
@@ -104,26 +109,32 @@ pub(crate) fn soak(terms: &Terms, length: Length) -> Done {
         found.len()
     );
     terms.line(&bar, &line);
+    terms.line(&bar, &marks.to_string());
     terms.report(&report)?;
     Ok(terms.verdict(!report.found.is_empty()))
 }
 
 impl Shared {
     fn work(&self, flows: &[Flow], end: u64) {
+        let mut marks = Coverage::default();
         while !self.stop.load(Ordering::Relaxed) {
             let seed = self.next.fetch_add(1, Ordering::Relaxed);
             if seed >= end {
-                return;
+                break;
             }
             for flow in flows.iter().filter(|flow| flow.is_drawn() || seed.is_multiple_of(DRAWN)) {
-                self.run(flow, seed);
+                self.run(flow, seed, &mut marks);
             }
+        }
+        if let Ok(mut all) = self.marks.lock() {
+            all.merge(&marks);
         }
     }
 
-    fn run(&self, flow: &Flow, seed: u64) {
+    fn run(&self, flow: &Flow, seed: u64, marks: &mut Coverage) {
         let first = flow.run(&mut Lazy::seeded(seed), false);
         self.runs.fetch_add(1, Ordering::Relaxed);
+        marks.add(&first.marks);
         let mut failure = first.failure;
         if seed.is_multiple_of(TWICE_IN) && failure.is_none() {
             let second = flow.run(&mut Lazy::seeded(seed), false);

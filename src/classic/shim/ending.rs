@@ -7,7 +7,7 @@ use super::{Order, Role, Shim, Step};
 use crate::Error;
 use crate::classic::log::Level;
 use crate::files::write_atomically;
-use crate::host::{Bug, ExitStatus, Host, OpenFlags, close_all};
+use crate::host::{Bug, ExitStatus, Host, Mark, OpenFlags, close_all};
 use crate::oci::Dialect;
 use crate::process::{Change, Stage};
 
@@ -66,6 +66,7 @@ impl Shim {
         self.stdio.end_output_when_empty();
         self.drain_deadline = Some(host.now() + FAILED_START_DRAIN);
         if self.supervisor.has_living_children(host) {
+            host.mark(Mark::StrangersKilled);
             self.supervisor.kill_strangers(host);
             self.delete_tries = DELETE_TRIES;
         }
@@ -78,6 +79,7 @@ impl Shim {
     /// A container that was killed a moment ago may not have ended yet.
     pub(super) fn delete_failed<H: Host>(&mut self, host: &mut H) {
         if self.delete_tries > 0 {
+            host.mark(Mark::RemovalTriedAgain);
             self.delete_tries -= 1;
             self.delete_retry = Some(host.now() + DELETE_RETRY);
             self.steps.push_front(Step::Delete);
@@ -163,7 +165,10 @@ impl Shim {
                 self.status_settled = true;
             }
             // As long as there is something else to do, there is time for the disk to get room.
-            Err(_) => self.status_retry = Some(now + STATUS_RETRY),
+            Err(_) => {
+                host.mark(Mark::StatusTriedAgain);
+                self.status_retry = Some(now + STATUS_RETRY);
+            }
         }
     }
 

@@ -22,8 +22,8 @@ use std::time::Duration;
 use nix::libc;
 
 use super::{
-    Command, Errno, Exit, ExitStatus, Fd, FileStat, Host, LoopFlags, MountFlags, OpenFlags, Peer,
-    Pid, Pipe, Planted, PollFd, Ready, Received, Result, Signal, SpawnError, Termios, User,
+    Command, Errno, Exit, ExitStatus, Fd, FileStat, Host, LoopFlags, Marked, MountFlags, OpenFlags,
+    Peer, Pid, Pipe, Planted, PollFd, Ready, Received, Result, Signal, SpawnError, Termios, User,
     WaitFor, WindowSize,
 };
 
@@ -88,6 +88,8 @@ fn owned(fd: impl IntoRawFd) -> Fd {
 }
 
 impl Planted for LinuxHost {}
+
+impl Marked for LinuxHost {}
 
 impl Host for LinuxHost {
     fn open(&mut self, path: &Path, flags: OpenFlags, mode: u32) -> Result<Fd> {

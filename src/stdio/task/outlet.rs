@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::host::{Bug, Errno, Fd, Host, OpenFlags, PollFd, Ready, close_all};
+use crate::host::{Bug, Errno, Fd, Host, Mark, OpenFlags, PollFd, Ready, close_all};
 use crate::stdio::endpoint::{has_no_reader, unreadable};
 use crate::stdio::{Output, Relay};
 
@@ -250,6 +250,7 @@ impl Outlet {
         match &mut self.stage {
             Stage::Logged { .. } if host.planted(Bug::LoggerGone) => {}
             Stage::Logged { source, discards, .. } if discards.is_none() => {
+                host.mark(Mark::LoggerGone);
                 let _ = host.set_nonblocking(*source, true);
                 *discards = Some(Relay::discarding(*source));
             }
@@ -276,7 +277,10 @@ impl Outlet {
                         self.end(host, output, Reader::Client { path, met });
                     }
                     // Whoever does not have the fifo open by now cannot open it any more.
-                    Err(_) => close_all(host, [keeper]),
+                    Err(_) => {
+                        host.mark(Mark::FifoGone);
+                        close_all(host, [keeper]);
+                    }
                 }
             }
             Stage::Logged { source, discards, .. } => {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
-use crate::host::{Errno, Fd, Host, PollFd, Ready, User, close_all};
+use crate::host::{Errno, Fd, Host, Mark, PollFd, Ready, User, close_all};
 use crate::ttrpc::{Connection, Incoming, Status};
 
 /// Most bytes read by one call.
@@ -128,6 +128,7 @@ impl Server {
                 Err(Errno::EINTR | Errno::ECONNABORTED) => {}
                 Err(errno) => {
                     troubles.push(Error::system("accept", "a connection", errno));
+                    host.mark(Mark::AcceptRests);
                     self.rests_until = Some(now + ACCEPT_RETRY);
                     break;
                 }
@@ -228,7 +229,10 @@ impl Server {
             match host.send(peer.fd, peer.connection.outgoing(), &[]) {
                 Ok(count) => peer.connection.sent(count),
                 Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => break,
+                Err(Errno::EAGAIN) => {
+                    host.mark(Mark::AnswerBlocked);
+                    break;
+                }
                 Err(_) => self.hang_up(host, id),
             }
         }

@@ -13,7 +13,7 @@ use super::requests::encode;
 use super::state::{Container, JobKey, Order, Process, ProcessKey, Role, Step, Task};
 use crate::Error;
 use crate::files::read_file;
-use crate::host::{Bug, Errno, ExitStatus, Host, OpenFlags, close_all, write_all};
+use crate::host::{Bug, Errno, ExitStatus, Host, Mark, OpenFlags, close_all, write_all};
 use crate::oci::{Runc, SPEC_MAX, Spec, find_program};
 use crate::process::Life;
 use crate::stdio::{Owner, TaskStdio, Wanted};
@@ -41,6 +41,7 @@ impl Shim {
             return Err(Status::already_exists(format!("container {}", request.id)));
         }
         if self.ends.is_some() {
+            host.mark(Mark::CreateWhileEnding);
             return Err(Status::unavailable("the shim is shutting down"));
         }
         let key = ProcessKey(self.new_key());
@@ -183,6 +184,7 @@ impl Shim {
         let (id, pid, process) = (init.container.clone(), init.pid, job.process);
         let known = container.cgroup.is_some();
         if container.disowned && !self.is_wanted(key) {
+            host.mark(Mark::CreateDisowned);
             return self.fail_create(host, key, no_container());
         }
         if pid != 0 && !known {
@@ -256,6 +258,7 @@ impl Shim {
             return;
         };
         if is_there {
+            host.mark(Mark::CreateUndone);
             let argv = container.runtime.delete(&id, true);
             let started = self.start_runtime(host, key, argv, super::jobs::Streams::Captured(None));
             if started.is_ok() {
@@ -313,6 +316,7 @@ impl Shim {
     pub(super) fn forget_process<H: Host>(&mut self, host: &mut H, key: ProcessKey) {
         let Some(mut process) = self.processes.remove(&key) else { return };
         for (stream, count) in process.stdio.close(host) {
+            host.mark(Mark::OutputLost);
             let warning = format!(
                 "{} {}: {stream}: {count} bytes were never read and are lost",
                 process.container, process.exec_id

@@ -11,7 +11,7 @@ use super::make::pid_file;
 use super::requests::encode;
 use super::state::{JobKey, ProcessKey, Step};
 use super::{DRAIN_TIMEOUT, Shim};
-use crate::host::{Bug, ExitStatus, Host};
+use crate::host::{Bug, ExitStatus, Host, Mark};
 use crate::oci::Failure;
 use crate::process::Life;
 use crate::task::mounts;
@@ -43,6 +43,9 @@ impl Shim {
             let ended = Failure::Ended(status);
             let failure = self.runtime_failure(host, key, "failed to delete task", ended);
             return self.finish(host, key, Err(failure));
+        }
+        if !status.success() {
+            host.mark(Mark::RemovedAlready);
         }
         self.container_mut(key, |container| container.removed = true);
         self.drain(host, key);
@@ -104,6 +107,7 @@ impl Shim {
         if status.success() {
             return self.deleted(host, key);
         }
+        host.mark(Mark::UnmountFailed);
         let reason = self.what_failed(host, key, status);
         let message = format!("failed to unmount the root file system: {reason}");
         if host.planted(Bug::ForgottenWhileMounted)
@@ -159,8 +163,11 @@ impl Shim {
             .map(|(key, _)| *key)
             .collect();
         for job in jobs {
+            host.mark(Mark::JobsCutShort);
             // It may hold secrets, and the runtime that was to read it has nothing to do any more.
-            self.remove_process_file(host, job);
+            if !host.planted(Bug::ProcessFileLeft) {
+                self.remove_process_file(host, job);
+            }
             self.finish(host, job, Err(no_container()));
         }
     }

@@ -13,7 +13,7 @@ use super::log::Level;
 use super::make::kernel_pid;
 use super::requests::encode;
 use super::state::{Exited, ProcessKey, Role, Task};
-use crate::host::{Bug, ExitStatus, Host, PollFd};
+use crate::host::{Bug, ExitStatus, Host, Mark, PollFd};
 use crate::process::Life;
 use crate::task::exit_record::ExitRecord;
 use crate::task::mounts::Mount;
@@ -75,6 +75,9 @@ impl Shim {
     fn settle_init<H: Host>(&mut self, host: &mut H, key: ProcessKey) {
         let is_changing = self.is_being(key, |task| matches!(task, Task::Pause | Task::Resume));
         let is_changing = is_changing && !host.planted(Bug::EndWhileFreezing);
+        if is_changing {
+            host.mark(Mark::EndWhileFreezing);
+        }
         if self.is_being_made(key) || is_changing {
             return;
         }
@@ -103,6 +106,8 @@ impl Shim {
         let is_awaited = others.iter().any(|exec| lives(exec) || self.is_being_made(*exec));
         if !is_awaited || host.planted(Bug::InitBeforeExecs) {
             self.tell_end(host, key);
+        } else {
+            host.mark(Mark::InitAwaitsExec);
         }
         // One may have been made while the others were being killed.
         if host.planted(Bug::ExecOutlivesInit) {
@@ -118,7 +123,10 @@ impl Shim {
     fn clean<H: Host>(&mut self, host: &mut H, key: ProcessKey, task: Task) {
         let Some(process) = self.processes.get_mut(&key) else { return };
         match task {
-            Task::Thaw => process.life = Life::Running,
+            Task::Thaw => {
+                host.mark(Mark::DeadThawed);
+                process.life = Life::Running;
+            }
             _ => process.cleaned = true,
         }
         let job = self.add_job(host, task, key, Vec::new());
@@ -172,6 +180,7 @@ impl Shim {
         let Exited { status: exit_status, at: exited_at } = exit;
         let record = ExitRecord { pid: kernel_pid(pid), exit_status, exited_at };
         if let Err(error) = record.write(host, &container.bundle) {
+            host.mark(Mark::RecordFailed);
             self.log.write(host, Level::Warning, &error.to_string());
         }
     }
@@ -197,6 +206,7 @@ impl Shim {
         let kills = oom.check(host);
         oom.close(host);
         if kills > 0 {
+            host.mark(Mark::LateOom);
             self.tell_oom(host, id);
         }
     }

@@ -10,7 +10,7 @@ use super::state::{Container, Job, JobKey, Order, ProcessKey, Role, Step, Task};
 use crate::Error;
 
 use crate::host::{
-    Bug, Command, ExitStatus, Fd, Host, OpenFlags, PollFd, Ready, Signal, close_all,
+    Bug, Command, ExitStatus, Fd, Host, Mark, OpenFlags, PollFd, Ready, Signal, close_all,
     read_from_start, write_all,
 };
 use crate::oci::{Failure, failure_message, last_error_since, log_length};
@@ -32,6 +32,7 @@ impl Shim {
         };
         match process.busy.and_then(|busy| self.jobs.get_mut(&busy)) {
             Some(job) if job.task.is_same(&order.task) && !host.planted(Bug::AskedAgain) => {
+                host.mark(Mark::OrderJoined);
                 job.calls.push(order.call);
             }
             Some(_) => process.queue.push_back(order),
@@ -133,6 +134,8 @@ impl Shim {
             let Some(order) = process.queue.pop_front() else { return };
             if self.server.is_waited_for(order.call) {
                 self.begin(host, key, order);
+            } else {
+                host.mark(Mark::OrderAbandoned);
             }
         }
     }

@@ -9,7 +9,7 @@ use super::jobs::Streams;
 use super::log::Level;
 use super::state::{JobKey, ProcessKey, Role, Step, Task};
 use crate::files::read_file;
-use crate::host::{Bug, ExitStatus, Fd, Host, Pid, Signal};
+use crate::host::{Bug, ExitStatus, Fd, Host, Mark, Pid, Signal};
 use crate::oci::{Create, ExecArgs, Failure, Restore, parse_pid};
 use crate::process::Life;
 use crate::supervisor::Errand;
@@ -56,6 +56,7 @@ impl Shim {
             Some((_, Some(error))) => self.fail_make(host, key, error.into()),
             Some((true, None)) => self.make(host, key),
             _ => {
+                host.mark(Mark::LoggerLate);
                 let reason = "the logging binary did not become ready in time";
                 self.fail_make(host, key, Status::unknown(reason));
             }
@@ -138,6 +139,7 @@ impl Shim {
         let (pid, ended) = match adopted {
             Ok(adopted) => adopted,
             Err(reason) => {
+                host.mark(Mark::MadeNothing);
                 return self.fail_make(host, key, Status::unknown(reason));
             }
         };
@@ -153,6 +155,7 @@ impl Shim {
         if let Some(ended) = ended
             && !host.planted(Bug::EarlyExitForgotten)
         {
+            host.mark(Mark::EndedWhenMade);
             self.process_ended(host, process_key, ended.status);
         }
         let awaits = self.processes.get(&process_key).is_some_and(|it| it.stdio.awaits_console());
@@ -173,6 +176,7 @@ impl Shim {
     }
 
     pub(super) fn console_missing<H: Host>(&mut self, host: &mut H, key: JobKey) {
+        host.mark(Mark::ConsoleMissing);
         let reason = "the runtime has sent no console";
         self.fail_make(host, key, Status::unknown(reason));
     }
@@ -213,6 +217,19 @@ impl Shim {
         if !process.exec_id.is_empty() {
             let path = process_file(&container.bundle, &process.exec_id);
             let _ = host.unlink(&path);
+        }
+    }
+
+    /// Execs that are still being started when the shim ends will not be; what they were to run may hold
+    /// secrets.
+    pub(super) fn remove_process_files<H: Host>(&mut self, host: &mut H) {
+        if host.planted(Bug::ProcessFileLeft) {
+            return;
+        }
+        let starts = self.jobs.iter().filter(|(_, job)| matches!(job.task, Task::Start));
+        let keys: Vec<JobKey> = starts.map(|(key, _)| *key).collect();
+        for key in keys {
+            self.remove_process_file(host, key);
         }
     }
 

@@ -27,7 +27,9 @@ use super::arguments::Arguments;
 use super::events::Publisher;
 use super::socket::{self, Listener};
 use crate::Error;
-use crate::host::{Bug, Errno, ExitStatus, Fd, Host, PollFd, Ready, Signal, close_all, variable};
+use crate::host::{
+    Bug, Errno, ExitStatus, Fd, Host, Mark, PollFd, Ready, Signal, close_all, variable,
+};
 use crate::oci::parse_duration;
 use crate::stdio::open_null;
 use crate::supervisor::{Ended, Supervisor};
@@ -148,7 +150,10 @@ impl Shim {
         while !self.is_over(host) {
             match self.turn(host, &mut questions) {
                 Ok(()) => patience = POLL_PATIENCE,
-                Err(Errno::ENOMEM) if patience > 0 => patience -= 1,
+                Err(Errno::ENOMEM) if patience > 0 => {
+                    host.mark(Mark::PollWithoutMemory);
+                    patience -= 1;
+                }
                 Err(errno) => return Err(Error::system("poll", "the shim's descriptors", errno)),
             }
         }
@@ -172,6 +177,7 @@ impl Shim {
             self.take_signals(host);
         }
         for role in self.supervisor.kill_overdue(host, now) {
+            host.mark(Mark::OverdueKilled);
             self.log.write(host, Level::Warning, &format!("killed for not ending: {role:?}"));
         }
         self.turn_streams(host, questions, now);
@@ -330,11 +336,16 @@ impl Shim {
     fn is_over<H: Host>(&mut self, host: &mut H) -> bool {
         let Some(ends) = self.ends else { return false };
         let is_all_said = self.events.is_empty() && self.server.is_flushed();
-        is_all_said || ends <= host.now() || host.planted(Bug::EndsUnsaid)
+        if !is_all_said && ends <= host.now() {
+            host.mark(Mark::EndsUntold);
+            return true;
+        }
+        is_all_said || host.planted(Bug::EndsUnsaid)
     }
 
     fn close<H: Host>(&mut self, host: &mut H) {
         self.remove_socket(host);
+        self.remove_process_files(host);
         self.server.close(host);
         self.events.close(host);
         for process in self.processes.values_mut() {

@@ -13,7 +13,7 @@ use super::log::Level;
 use super::requests::encode;
 use super::state::{CheckpointTask, JobKey, Role, Step, Task};
 use crate::files::remove_all;
-use crate::host::{Bug, ExitStatus, Host, OpenFlags, Signal, close_all};
+use crate::host::{Bug, ExitStatus, Host, Mark, OpenFlags, Signal, close_all};
 use crate::oci::{CheckpointArgs, Failure};
 use crate::process::Life;
 use crate::stdio::TaskStdio;
@@ -34,6 +34,7 @@ impl Shim {
             if init.is_none_or(|init| init.ended.is_some() || init.life.has_ended())
                 && !host.planted(Bug::InitWaitsForStarts)
             {
+                host.mark(Mark::ExecAfterInit);
                 let reason = format!("container {id} init process is not running");
                 return self.fail_start(host, key, Status::failed_precondition(reason));
             }

@@ -3,7 +3,7 @@
 use serde_json::json;
 use wavetank::ttrpc::Code;
 
-use super::super::plan::{Answer, Ask, Name, Step, Until, done, refused};
+use super::super::plan::{Answer, Ask, Name, Step, Until, done, refused, whatever};
 use super::{Flow, birth, burial, flow_of, process, steps};
 
 pub(super) fn flows() -> Vec<Flow> {
@@ -21,6 +21,8 @@ pub(super) fn flows() -> Vec<Flow> {
         name_again(),
         churn(),
         abandoned(),
+        deleted_meanwhile(),
+        terminated_meanwhile(),
     ]
 }
 
@@ -264,4 +266,71 @@ fn abandoned() -> Flow {
     .script(&json!({ "exec": { "checked": { "delay_ms": 20 } } }));
     flow.plan.processes[1].may_vanish = true;
     flow
+}
+
+/// A container that was never started is deleted while an exec in it is being started.
+fn deleted_meanwhile() -> Flow {
+    let life = [
+        Step::Launch("c1"),
+        Step::Ask(Ask::Create("c1"), done()),
+        Step::Ask(Ask::Exec("c1/e1"), done()),
+        Step::Mark("added"),
+        Step::Ask(Ask::Delete("c1"), done()),
+        Step::CleanUp("c1"),
+        Step::Until(Until::Marked("tried")),
+        Step::Ask(Ask::Shutdown("c1"), done()),
+    ];
+    let exec = [
+        Step::Until(Until::Marked("added")),
+        Step::Ask(Ask::Start("c1/e1"), started().or(Code::NotFound, "process does not exist e1")),
+        Step::Mark("tried"),
+    ];
+    let mut flow = flow_of(
+        "task/deleted-while-exec-starts",
+        vec![
+            process("c1", &["sleep-ms", "1000000"], &[137], ""),
+            process("c1/e1", &["sleep-ms", "1000000"], &[137], ""),
+        ],
+        vec![life.to_vec(), exec.to_vec()],
+    )
+    .script(&json!({ "exec": { "before": { "delay_ms": 20 } } }))
+    .complaining();
+    unsettle(&mut flow);
+    flow
+}
+
+/// The machine goes down while an exec is being started.
+fn terminated_meanwhile() -> Flow {
+    let life = [
+        Step::Launch("c1"),
+        Step::Ask(Ask::Create("c1"), done()),
+        Step::Ask(Ask::Start("c1"), done()),
+        Step::Ask(Ask::Exec("c1/e1"), done()),
+        Step::Begin(Ask::Start("c1/e1"), whatever()),
+        Step::Until(Until::Passed(5)),
+        Step::TerminateShim,
+        Step::SeeShimOff,
+        Step::CleanUp("c1"),
+    ];
+    let mut flow = flow_of(
+        "task/terminated-while-exec-starts",
+        vec![
+            process("c1", &["sleep-ms", "1000000"], &[137], ""),
+            process("c1/e1", &["sleep-ms", "1000000"], &[137], ""),
+        ],
+        vec![life.to_vec()],
+    )
+    .script(&json!({ "exec": { "before": { "delay_ms": 20 } } }))
+    .complaining();
+    unsettle(&mut flow);
+    (flow.is_disturbed, flow.shim_may_go, flow.exit_is_unrecorded) = (true, true, true);
+    flow.plan.processes.iter_mut().for_each(|process| process.is_disturbed = true);
+    flow
+}
+
+/// The processes may come to anything, or to nothing.
+fn unsettle(flow: &mut Flow) {
+    for process in &mut flow.plan.processes {
+        (process.may_vanish, process.is_never_opened, process.may_be_cut) = (true, true, true);
+    }
 }

@@ -5,7 +5,7 @@ use wavetank::host::{Errno, Signal};
 use wavetank::ttrpc::Code;
 
 use super::super::SHIM;
-use super::super::plan::{Ask, Step, Until, done, refused};
+use super::super::plan::{Ask, Name, Step, Until, done, refused, whatever};
 use super::trouble::shim_is_killed;
 use super::{Flow, birth, burial, flow_of, process, steps};
 use crate::{Call, Fault};
@@ -23,6 +23,7 @@ pub(super) fn flows() -> Vec<Flow> {
         no_console(),
         checkpoint(),
         lingering(),
+        coming_and_going(),
     ]
 }
 
@@ -216,5 +217,29 @@ fn lingering() -> Flow {
     flow.plan.group = "pod";
     // What another shim has open is not to be compared.
     flow.plan.threads[0].retain(|step| !matches!(step, Step::Census));
+    flow
+}
+
+/// A shim ends when it is told to, while others are being started at its place.
+fn coming_and_going() -> Flow {
+    const OTHERS: [Name; 5] = ["c2", "c3", "c4", "c5", "c6"];
+    let mut first =
+        vec![Step::Launch("c1"), Step::Mark("c1"), Step::Ask(Ask::Shutdown("c1"), whatever())];
+    first.extend(OTHERS.map(|name| Step::Until(Until::Marked(name))));
+    first.extend([Step::HangUp, Step::Ask(Ask::Shutdown("c1"), whatever()), Step::SeeShimOff]);
+    let launch =
+        |name| vec![Step::Until(Until::Marked("c1")), Step::Launch(name), Step::Mark(name)];
+    let mut threads: Vec<_> = OTHERS.map(launch).to_vec();
+    let names = || ["c1"].into_iter().chain(OTHERS);
+    first.extend(names().map(Step::CleanUp));
+    threads.push(first);
+    let processes = names().map(|name| process(name, &[], &[], "")).collect();
+    let mut flow = flow_of("task/shims-come-and-go", processes, threads).complaining().within(60);
+    flow.plan.group = "pod";
+    // Whoever comes when the shim goes has a shim or not.
+    (flow.is_disturbed, flow.shim_may_go) = (true, true);
+    for process in &mut flow.plan.processes {
+        (process.is_disturbed, process.is_never_opened) = (true, true);
+    }
     flow
 }
