@@ -12,13 +12,10 @@ const FLOW_BYTES: usize = 2;
 /// Pieces of a stream are at most so long.
 const PIECE_MAX: usize = 16;
 
-/// The flows that come to their end under every schedule, however unfair. Clients that give up and ask
-/// again at once may do so for ever where nobody else has a turn; and what is drawn in `task/swarm` is
-/// made for chance.
+/// The flows that come to their end under every schedule, however unfair: all of them.
 #[must_use]
 pub fn flows() -> Vec<Flow> {
-    let is_unfair = |name: &str| name.starts_with("task/clients-give-up") || name == "task/swarm";
-    Flow::all().into_iter().filter(|flow| !is_unfair(flow.name())).collect()
+    Flow::all()
 }
 
 /// Runs one of `flows`: the first two bytes say which, the others are its tape.

@@ -38,6 +38,8 @@ struct Thread {
     container: Option<Name>,
     /// Ends that must be asked for again on the next connection.
     lost_waits: Vec<Name>,
+    /// How often in a row it did not wait for an answer.
+    hung_up: u32,
 }
 
 struct Daemon<'f> {
@@ -73,6 +75,7 @@ pub(super) fn play(host: &mut SimHost<'_>, flow: &Flow) -> Told {
         until: None,
         container: None,
         lost_waits: Vec::new(),
+        hung_up: 0,
     };
     let mut daemon = Daemon {
         flow,

@@ -14,6 +14,8 @@ use super::super::plan::{Answer, Ask, Name, Step, container_of, done, exec_of};
 use super::{Daemon, LOOK_AGAIN, process};
 use crate::caller::SimHost;
 
+/// How often in a row a client does not wait for its answer.
+const HANG_UPS: u32 = 5;
 /// What needs no runtime is answered within this time.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
@@ -144,7 +146,8 @@ impl Daemon<'_> {
         }
     }
 
-    /// A client that has waited for some time, or not at all, is gone; it will ask again.
+    /// A client that has waited for some time, or not at all, is gone; it will ask again. After some
+    /// attempts it waits as long as it takes.
     pub(super) fn perhaps_give_up(
         &mut self,
         host: &mut SimHost<'_>,
@@ -152,14 +155,17 @@ impl Daemon<'_> {
         ask: Ask,
         answer: &Answer,
     ) {
+        let may = self.flow.gives_up && self.threads[at].hung_up < HANG_UPS;
         let again = answer.clone().or_done(ask);
-        let Some(again) = again.filter(|_| self.flow.gives_up && host.choose(4) == 0) else {
+        let Some(again) = again.filter(|_| may && host.choose(4) == 0) else {
+            self.threads[at].hung_up = 0;
             return;
         };
         for _ in 0..host.choose(4) {
             self.turn(host, Some(LOOK_AGAIN));
         }
         if self.threads[at].awaited.is_some() {
+            self.threads[at].hung_up += 1;
             self.hang_up(host, at);
             self.threads[at].steps.push_front(Step::Ask(ask, again));
         }
