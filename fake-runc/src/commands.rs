@@ -12,7 +12,7 @@ use crate::error::{Error, Result, at, doing};
 use crate::live;
 use crate::print;
 use crate::spec;
-use crate::state::{self, GATE, Home, PAUSED, State, Status};
+use crate::state::{self, GATE, Home, PAUSED, State, Status, unknown};
 use crate::update::update;
 
 /// How often one looks whether a killed container is gone, or a paused one still, 10 ms apart.
@@ -102,10 +102,12 @@ fn delete<H: Host>(host: &mut H, cx: &Context, id: &str, force: bool) -> Result<
     let home = Home::of(&cx.root, id);
     let state = match home.load(host) {
         Ok(state) => state,
-        Err(error) => {
+        // It was begun, and never written down. What cannot be read now may be a container all the same.
+        Err(error) if error == unknown() => {
             home.remove(host)?;
             return if force { Ok(()) } else { Err(error) };
         }
+        Err(error) => return Err(error),
     };
     let status = home.status(host, &state);
     if matches!(status, Status::Running | Status::Paused) && !force {

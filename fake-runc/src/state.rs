@@ -108,7 +108,7 @@ impl Home {
         match read_file(host, &path, spec::LIMIT) {
             Ok(json) => serde_json::from_slice(&json)
                 .map_err(|error| Error::new(format!("parse {}: {error}", path.display()))),
-            Err(Errno::ENOENT) => Err(Error::new("container does not exist")),
+            Err(Errno::ENOENT) => Err(unknown()),
             Err(errno) => Err(doing("open", &path)(errno)),
         }
     }
@@ -238,4 +238,9 @@ pub(crate) fn write_atomically<H: Host>(host: &mut H, path: &Path, bytes: &[u8])
         let _ = host.unlink(&temporary);
         doing("write", path)(errno)
     })
+}
+
+/// Nothing is known of a container of that name.
+pub(crate) fn unknown() -> Error {
+    Error::new("container does not exist")
 }

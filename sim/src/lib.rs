@@ -78,6 +78,7 @@ mod signals;
 mod site;
 mod slab;
 mod socket;
+mod swarm;
 pub mod sweep;
 mod tape;
 pub mod task;

@@ -229,6 +229,8 @@ pub fn flows() -> Vec<Flow> {
         orphan("orphan-start", Dialect::Start, "start"),
         orphan("orphan-create", Dialect::Create, "create"),
         orphan("orphan-run", Dialect::Run, "run"),
+        orphan("orphan-delete-again", Dialect::Run, "run")
+            .fault(Fault::fail(Errno::ENOMEM).of(Call::List).by("fake-runc")),
         guest(
             "missing-fifo",
             Dialect::Run,

@@ -245,7 +245,7 @@ impl Daemon<'_> {
             Step::TerminateShim => signal_shims(host, Signal::TERM),
             Step::SeeShimOff => self.see_shims_off(host),
             Step::WriteDown => signal_shims(host, Signal::USR1),
-            Step::SignalShim(signal) => signal_shims(host, signal),
+            Step::SignalShim(signal) => signal_servers(host, signal),
             Step::Heal => self.heal(host, at),
             Step::KillHung => kill_runtimes(host, Whose::AtWork),
             Step::KillUnknown if self.flow.shim_may_go => kill_runtimes(host, Whose::Unmade),
@@ -372,6 +372,6 @@ mod giving_up;
 mod healing;
 
 use calls::Open;
-use ending::{shims, signal_shims};
+use ending::{shims, signal_servers, signal_shims};
 pub(super) use giving_up::LATER;
 use healing::{Whose, kill_runtimes};

@@ -14,6 +14,8 @@ use super::{Done, Terms, can_unwind};
 const DRAWN: u64 = 20;
 /// Every so many-th run is done twice and compared.
 const TWICE_IN: u64 = 4;
+/// So long each finding is made smaller.
+const SHRINKING: Duration = Duration::from_secs(20);
 /// More than this nobody reads; the soak ends.
 const FOUND_MAX: usize = 20;
 
@@ -157,7 +159,9 @@ fn keep(terms: &Terms, flow: &Flow, seed: u64, failure: Failure) -> Result<Found
     let (_, tape) = Tape::record(&case, flow, Lazy::seeded(seed), false);
     let name = format!("soak-{}-{seed}", flow.name());
     let path = terms.keep(&tape, &failure, &name)?;
-    if let Some(small) = wavetank_sim::shrink(&tape, &mut |_| !terms.interrupted()) {
+    let begun = Instant::now();
+    let mut go_on = |_: &Tape| !terms.interrupted() && begun.elapsed() < SHRINKING;
+    if let Some(small) = wavetank_sim::shrink(&tape, &mut go_on) {
         super::write_tape(&path.with_extension("min.tape"), &small)?;
     }
     Ok(Found { flow: flow.name(), seed, failure, tape: path })

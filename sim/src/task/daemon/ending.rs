@@ -37,6 +37,18 @@ pub(super) fn signal_shims(host: &mut SimHost<'_>, signal: Signal) {
     }
 }
 
+/// Not those who only start one: a server of whose `start` nothing was heard is nobody's, and lives on.
+pub(super) fn signal_servers(host: &mut SimHost<'_>, signal: Signal) {
+    let me = host.pid();
+    for pid in shims(host) {
+        let is_server =
+            host.kernel.borrow().processes.get(pid.0).is_some_and(|it| it.parent != me.0);
+        if is_server {
+            let _ = host.kill(pid, signal);
+        }
+    }
+}
+
 /// A server that was killed has left its sockets, and the places where it waited for consoles, which
 /// nobody can know of.
 fn remove_what_the_killed_left(host: &mut SimHost<'_>) {

@@ -38,6 +38,7 @@ pub(super) fn flows() -> Vec<Flow> {
         clients_give_up("task/clients-give-up-slow").slowly(),
         daemon_dies(),
         refused_events(),
+        refused_for_long(),
         unknown_calls(),
         shim_is_killed("task/shim-is-killed", &[]),
     ]
@@ -183,6 +184,30 @@ fn daemon_dies() -> Flow {
     flow.plan.processes[0].may_be_cut = true;
     flow.plan.processes[0].is_never_opened = true;
     flow
+}
+
+/// That a container was started is refused so often that the shim gives it up; what comes after is told.
+fn refused_for_long() -> Flow {
+    let gone = [
+        Step::Launch("c1"),
+        Step::Ask(Ask::Create("c1"), done()),
+        Step::Until(Until::Told("/tasks/create", "c1")),
+        Step::RefuseEvents(true),
+        Step::Ask(Ask::Start("c1"), done()),
+        Step::Until(Until::Passed(17_000)),
+        Step::RefuseEvents(false),
+        Step::Until(Until::Told("/tasks/exit", "c1")),
+    ];
+    let mut burial = burial("c1");
+    burial.retain(|step| !matches!(step, Step::Census));
+    flow_of(
+        "task/refused-for-long",
+        vec![process("c1", &["sleep-ms", "10", "exit", "4"], &[4], "")],
+        vec![steps(&[&gone, &burial])],
+    )
+    .change("c1", |it| it.may_vanish = true)
+    .complaining()
+    .within(40)
 }
 
 fn refused_events() -> Flow {

@@ -4,7 +4,7 @@ use wavetank::ttrpc::Code;
 
 use super::super::plan::{Answer, Ask, Name, done};
 use super::behaviour::SIZE;
-use super::draw::Draw;
+use crate::swarm::Draw;
 
 /// What may come of a call to a container, or an exec in it, that may be at any stage of its life,
 /// also not made yet, or removed.

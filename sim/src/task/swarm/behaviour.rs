@@ -3,8 +3,8 @@
 use wavetank::host::WindowSize;
 
 use super::super::plan::{Name, Process};
-use super::draw::Draw;
 use crate::guests::pattern;
+use crate::swarm::Draw;
 
 /// The size of every drawn terminal.
 pub(super) const SIZE: WindowSize = WindowSize { columns: 91, rows: 37 };

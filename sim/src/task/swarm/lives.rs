@@ -6,7 +6,7 @@ use super::super::plan::{Answer, Ask, Name, Process, Step, Until, done, whatever
 use super::HEALED;
 use super::actors::{possible, questions};
 use super::behaviour::{Behaviour, Ending, SIZE};
-use super::draw::Draw;
+use crate::swarm::Draw;
 
 /// How a container and what belongs to it is called; marks too.
 #[derive(Debug)]
@@ -19,6 +19,7 @@ pub(super) struct Names {
     asked: &'static str,
     killed: &'static str,
     execs: [Name; 3],
+    logger: &'static str,
 }
 
 pub(super) const CONTAINERS: [Names; 3] = [
@@ -31,6 +32,7 @@ pub(super) const CONTAINERS: [Names; 3] = [
         asked: "c1 was asked",
         killed: "c1 was killed",
         execs: ["c1/e1", "c1/e2", "c1/e3"],
+        logger: "binary-v2:///bin/logger?ready=-&copy=/w/io/c1",
     },
     Names {
         init: "c2",
@@ -41,6 +43,7 @@ pub(super) const CONTAINERS: [Names; 3] = [
         asked: "c2 was asked",
         killed: "c2 was killed",
         execs: ["c2/e1", "c2/e2", "c2/e3"],
+        logger: "binary-v2:///bin/logger?ready=-&copy=/w/io/c2",
     },
     Names {
         init: "c3",
@@ -51,6 +54,7 @@ pub(super) const CONTAINERS: [Names; 3] = [
         asked: "c3 was asked",
         killed: "c3 was killed",
         execs: ["c3/e1", "c3/e2", "c3/e3"],
+        logger: "binary-v2:///bin/logger?ready=-&copy=/w/io/c3",
     },
 ];
 
@@ -124,6 +128,14 @@ impl Sketch<'_> {
         }
         process.may_vanish = self.is_hunted || !is_sure;
         process.is_disturbed = self.is_disturbed;
+        if is_init && draw.seldom() {
+            process.mounts = draw.pick(&[&["", "a"][..], &[""]]).to_vec();
+        }
+        let may_be_logged = is_init && !process.terminal && process.leaves_after.is_none();
+        if may_be_logged && draw.one_in(8, 1) {
+            process.logger = self.names.logger;
+            return process;
+        }
         // Nobody else has its output, so it may wait for its reader.
         if !process.terminal && ending != Ending::Sized && draw.seldom() {
             process.reads_from = Some(match (self.is_disturbed, is_init) {
@@ -219,6 +231,10 @@ impl Sketch<'_> {
         }
         if is_steady {
             self.join(steps);
+        }
+        // It ends of being written down.
+        if is_steady && init.ending == Ending::Killed && self.execs == 0 && draw.seldom() {
+            steps.push(Step::Ask(Ask::Checkpoint(name), sure(done())));
         }
         Self::rest(draw, steps);
         self.end(draw, init, steps);
@@ -325,6 +341,9 @@ impl Sketch<'_> {
             1 => Ask::Kill(name, 15),
             _ => Ask::KillAll(name, 9),
         };
+        if draw.seldom() {
+            steps.push(Step::RunOutOfMemory(name));
+        }
         steps.push(Step::Ask(first, self.late()));
         steps.push(Step::Ask(Ask::Kill(name, 9), self.late()));
         steps.push(Step::Mark(self.names.killed));

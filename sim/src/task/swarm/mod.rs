@@ -8,7 +8,6 @@
 
 mod actors;
 mod behaviour;
-mod draw;
 mod lives;
 mod trouble;
 
@@ -18,8 +17,8 @@ use serde_json::{Value, json};
 
 use super::flows::Flow;
 use super::plan::{Ask, Plan, Process, Step, Until, done, whatever};
+use crate::swarm::Draw;
 use crate::{Choose, Config};
-use draw::Draw;
 use lives::{CONTAINERS, Container};
 
 /// The mark that everything is sound again.

@@ -1,55 +1,12 @@
 //! What goes wrong in a drawn run: every run has its own selection.
 
 use serde_json::{Value, json};
-use wavetank::host::{Errno, Signal};
+use wavetank::host::Signal;
 
 use super::super::SHIM;
 use super::super::flows::Flow;
 use super::super::plan::{Ask, Step, Until};
-use super::draw::Draw;
-use crate::{Call, Fault};
-
-/// Calls that fail, with an error that their pages name.
-const FAILURES: [(Call, Errno); 38] = [
-    (Call::Spawn, Errno::EAGAIN),
-    (Call::Spawn, Errno::ENOMEM),
-    (Call::MemoryFile, Errno::EMFILE),
-    (Call::Pipe, Errno::EMFILE),
-    (Call::Pipe, Errno::ENFILE),
-    (Call::Open, Errno::EMFILE),
-    (Call::Open, Errno::ENOMEM),
-    (Call::Open, Errno::EINTR),
-    (Call::Open, Errno::ENOSPC),
-    (Call::Write, Errno::ENOSPC),
-    (Call::Write, Errno::EINTR),
-    (Call::Read, Errno::EINTR),
-    (Call::Splice, Errno::EINTR),
-    (Call::Splice, Errno::ENOMEM),
-    (Call::Close, Errno::EINTR),
-    (Call::Close, Errno::EIO),
-    (Call::Rename, Errno::ENOSPC),
-    (Call::Rename, Errno::EIO),
-    (Call::Mkdir, Errno::ENOSPC),
-    (Call::Mkfifo, Errno::ENOSPC),
-    (Call::List, Errno::ENOMEM),
-    (Call::Stat, Errno::ENOMEM),
-    (Call::Fstat, Errno::ENOMEM),
-    (Call::Accept, Errno::EMFILE),
-    (Call::Accept, Errno::ECONNABORTED),
-    (Call::Accept, Errno::ENOMEM),
-    (Call::Socket, Errno::EMFILE),
-    (Call::Socket, Errno::ENFILE),
-    (Call::Connect, Errno::EAGAIN),
-    (Call::Connect, Errno::EINTR),
-    (Call::Send, Errno::EINTR),
-    (Call::Receive, Errno::EINTR),
-    (Call::Poll, Errno::ENOMEM),
-    (Call::Poll, Errno::EINTR),
-    (Call::Kill, Errno::EPERM),
-    (Call::ReadSignal, Errno::EINTR),
-    (Call::Signals, Errno::EMFILE),
-    (Call::SetWindowSize, Errno::EINTR),
-];
+use crate::swarm::{Draw, failing_calls};
 
 /// Files that are written.
 const FILES: [&str; 6] =
@@ -80,23 +37,10 @@ pub(super) fn draw(draw: &mut Draw<'_>, flow: &mut Flow) {
     }
 }
 
-/// Calls of a shim or of the runtime fail: once, or from some moment on.
+/// Calls of a shim or of the runtime fail.
 fn calls(draw: &mut Draw<'_>, flow: &mut Flow) {
     let program = draw.pick(&[SHIM, SHIM, "runc"]);
-    for _ in 0..1 + draw.below(4) {
-        let (call, errno) = draw.pick(&FAILURES);
-        let mut fault = Fault::fail(errno).of(call).by(program).after(draw.below(40) as u64);
-        if (call, errno) == (Call::Write, Errno::ENOSPC) {
-            // Nothing else has to do with a disk.
-            fault = fault.on(draw.pick(&FILES)).after(draw.below(3) as u64);
-        }
-        // These say that something has happened, which is not so for ever.
-        let is_of_once = matches!(errno, Errno::EINTR | Errno::ECONNABORTED);
-        if draw.seldom() && !is_of_once && call != Call::Poll {
-            fault = fault.for_ever();
-        }
-        flow.faults.push(fault);
-    }
+    flow.faults.extend(failing_calls(draw, program, &FILES));
 }
 
 /// Of something there is very little.

@@ -3,37 +3,37 @@
 
 use crate::Choose;
 
-pub(super) struct Draw<'c> {
+pub(crate) struct Draw<'c> {
     chooser: &'c mut dyn Choose,
 }
 
 impl<'c> Draw<'c> {
-    pub(super) fn new(chooser: &'c mut dyn Choose) -> Draw<'c> {
+    pub(crate) fn new(chooser: &'c mut dyn Choose) -> Draw<'c> {
         Draw { chooser }
     }
 
     /// A number below `n`.
-    pub(super) fn below(&mut self, n: usize) -> usize {
+    pub(crate) fn below(&mut self, n: usize) -> usize {
         if n <= 1 { 0 } else { self.chooser.choose(n) }
     }
 
     /// In `yes` cases of `n`.
-    pub(super) fn one_in(&mut self, n: usize, yes: usize) -> bool {
+    pub(crate) fn one_in(&mut self, n: usize, yes: usize) -> bool {
         self.below(n) >= n - yes
     }
 
     /// In every second case.
-    pub(super) fn often(&mut self) -> bool {
+    pub(crate) fn often(&mut self) -> bool {
         self.one_in(2, 1)
     }
 
     /// In every fourth case.
-    pub(super) fn seldom(&mut self) -> bool {
+    pub(crate) fn seldom(&mut self) -> bool {
         self.one_in(4, 1)
     }
 
     /// One of these; there must be one.
-    pub(super) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+    pub(crate) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.below(from.len())]
     }
 }
