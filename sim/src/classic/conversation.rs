@@ -15,15 +15,21 @@ use super::daemon::run_runtime;
 use super::plan::{Plan, Process, Told};
 use crate::caller::SimHost;
 
+/// So many bytes the client takes at once.
+const READ_MAX: usize = 16 * 1024;
+
 /// Both ends of the talk, and what has come of it so far.
 pub(super) struct Conversation {
     plan: Process,
+    runtime: &'static str,
     starts_container: bool,
     state: StateDir,
     shim: Pid,
     stdin: Option<Fd>,
     unwritten: Vec<u8>,
     outputs: [Output; 2],
+    /// For what is just being read.
+    buffer: Vec<u8>,
     hung_up: bool,
     signalled: bool,
     told: Told,
@@ -78,12 +84,14 @@ impl Conversation {
         let shim = state.start_shim(host, &spec, &env)?;
         Ok(Conversation {
             plan: process.clone(),
+            runtime: plan.runtime,
             starts_container: plan.dialect == Dialect::Create && !spec.exec,
             state,
             shim,
             stdin,
             unwritten: process.input.clone(),
             outputs,
+            buffer: vec![0; READ_MAX],
             hung_up: false,
             signalled: false,
             told: Told { process: spec.process, ..Told::default() },
@@ -125,7 +133,7 @@ impl Conversation {
         }
         for output in &mut self.outputs {
             if output.fd.is_some_and(|fd| !ready(fd).is_empty()) {
-                output.read(host);
+                output.read(host, &mut self.buffer);
             }
         }
         self.leave_and_come_back(host);
@@ -165,7 +173,7 @@ impl Conversation {
         if self.starts_container && self.pid(host).is_some() {
             self.starts_container = false;
             // The daemon's part since 0.2.3.
-            match run_runtime(host, &["start", "c1"]) {
+            match run_runtime(host, self.runtime, &["start", "c1"]) {
                 Ok(()) => {}
                 // What is not to be had with this container is tried with another one.
                 Err(_) if host.trouble().is_any() => self.end_process(host),
@@ -244,10 +252,9 @@ impl Conversation {
 }
 
 impl Output {
-    fn read<H: Host>(&mut self, host: &mut H) {
+    fn read<H: Host>(&mut self, host: &mut H, buffer: &mut [u8]) {
         let Some(fd) = self.fd else { return };
-        let mut buffer = [0; 16 * 1024];
-        match host.read(fd, &mut buffer) {
+        match host.read(fd, buffer) {
             Ok(0) => {
                 self.fd = None;
                 close_all(host, [fd]);

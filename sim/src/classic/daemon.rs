@@ -27,7 +27,7 @@ pub(super) fn play(host: &mut SimHost<'_>, plan: &Plan) -> Vec<Told> {
         {
             turn(host, &mut conversations, true, &mut patience);
         }
-        match Conversation::begin(host, plan, spec(process), process) {
+        match Conversation::begin(host, plan, spec(plan, process), process) {
             Ok(conversation) => {
                 patience.renew();
                 conversations.push(conversation);
@@ -51,7 +51,7 @@ pub(super) fn play(host: &mut SimHost<'_>, plan: &Plan) -> Vec<Told> {
         turn(host, &mut conversations, must_look_again, &mut patience);
     }
     if host.trouble().is_any() {
-        clean_up(host, &conversations);
+        clean_up(host, plan.runtime, &conversations);
     }
     told.extend(conversations.into_iter().map(|conversation| conversation.finish(host)));
     let left = Path::new(WORK).join("runtime/c1");
@@ -63,33 +63,37 @@ pub(super) fn play(host: &mut SimHost<'_>, plan: &Plan) -> Vec<Told> {
 
 /// What the daemon does about a container whose shim may not have seen it off: on a machine that
 /// is well again it ends what runs and has the runtime forget it.
-fn clean_up(host: &mut SimHost<'_>, conversations: &[Conversation]) {
+fn clean_up(host: &mut SimHost<'_>, runtime: &str, conversations: &[Conversation]) {
     host.heal();
     for conversation in conversations.iter().rev() {
         conversation.end_process(host);
     }
     if host.stat(&Path::new(WORK).join("runtime/c1")).is_ok() {
         // Whatever it says, the look at what it still has tells.
-        let _ = run_runtime(host, &["delete", "--force", "c1"]);
+        let _ = run_runtime(host, runtime, &["delete", "--force", "c1"]);
     }
 }
 
 /// Runs the runtime to its end, as the daemon does itself.
-pub(super) fn run_runtime<H: Host>(host: &mut H, words: &[&str]) -> Result<(), String> {
+pub(super) fn run_runtime<H: Host>(
+    host: &mut H,
+    runtime: &str,
+    words: &[&str],
+) -> Result<(), String> {
     let null = Path::new("/dev/null");
     let null = host
         .open(null, OpenFlags::READ | OpenFlags::WRITE, 0)
         .map_err(|errno| format!("open /dev/null: {errno}"))?;
     let root = format!("--root={WORK}/runtime");
-    let argv = ["fake-runc", &root].iter().chain(words).map(OsString::from).collect();
-    let program = PathBuf::from("/bin/fake-runc");
+    let argv = [runtime, &root].iter().chain(words).map(OsString::from).collect();
+    let program = Path::new("/bin").join(runtime);
     let command = Command { program, argv, fds: vec![null; 3], ..Command::default() };
     let spawned = host.spawn(&command);
     close_all(host, [null]);
-    let pid = spawned.map_err(|error| format!("fake-runc {words:?}: {error:?}"))?;
+    let pid = spawned.map_err(|error| format!("{runtime} {words:?}: {error:?}"))?;
     match host.wait(WaitFor::Pid(pid), true) {
         Ok(Some(exit)) if exit.status.success() => Ok(()),
-        other => Err(format!("fake-runc {words:?}: {other:?}")),
+        other => Err(format!("{runtime} {words:?}: {other:?}")),
     }
 }
 
@@ -114,7 +118,7 @@ fn turn(
     }
 }
 
-fn spec(process: &Process) -> ProcessSpec {
+fn spec(plan: &Plan, process: &Process) -> ProcessSpec {
     let work = Path::new(WORK);
     let stream =
         |name: &str| work.join(format!("{}-{name}", process.id)).to_string_lossy().into_owned();
@@ -125,7 +129,7 @@ fn spec(process: &Process) -> ProcessSpec {
         container: "c1".to_owned(),
         process: process.id.clone(),
         bundle: work.join("bundle"),
-        runtime: "fake-runc".to_owned(),
+        runtime: plan.runtime.to_owned(),
         runtime_args: vec![format!("--root={WORK}/runtime")],
         shim: PathBuf::from("/bin/containerd-shim"),
         streams: StreamPaths {

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use wavetank::host::{Errno, Signal, WindowSize};
 use wavetank::oci::Dialect;
 
+use super::lean;
 use super::plan::{Plan, Process};
 use super::user::Typed;
 use crate::guests::pattern;
@@ -80,7 +81,12 @@ fn scripted(name: &'static str, dialect: Dialect, script: &Value, expected: Expe
     Flow {
         name,
         config: Config { short_one_in: 4, timers_race: false, steps: 200_000, ..Config::default() },
-        actor: Actor::Daemon(Plan { dialect, env: Vec::new(), processes: vec![init] }),
+        actor: Actor::Daemon(Plan {
+            runtime: "fake-runc",
+            dialect,
+            env: Vec::new(),
+            processes: vec![init],
+        }),
         files: vec![("bundle/fake-runc.json".to_owned(), script.to_string().into_bytes())],
         faults: Vec::new(),
         expected: vec![expected],
@@ -134,6 +140,7 @@ pub fn flows() -> Vec<Flow> {
     let size = Some(WindowSize { columns: 91, rows: 37 });
     let echoed = pattern(300);
     vec![
+        lean(),
         guest("hello", Dialect::Run, &["print", "hello", "exit", "7"], Expected::ended(7, "hello")),
         guest(
             "hello-create",
@@ -295,6 +302,14 @@ pub fn flows() -> Vec<Flow> {
             Expected { log: "took too long to kill", ..Expected::ended(6, "") },
         ),
     ]
+}
+
+/// The shortest whole life: most of its calls are the shim's.
+fn lean() -> Flow {
+    let words = argv(&["print", "hello", "exit", "7"]).join("\n");
+    let flow = guest("lean", Dialect::Run, &[], Expected::ended(7, "hello"));
+    let files = vec![(format!("bundle/{}", lean::WORDS), words.into_bytes())];
+    Flow { files, ..flow }.plan(|plan| plan.runtime = lean::NAME)
 }
 
 fn user() -> Flow {

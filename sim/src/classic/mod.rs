@@ -4,6 +4,7 @@
 mod conversation;
 mod daemon;
 mod flows;
+mod lean;
 mod oracles;
 mod plan;
 mod user;
@@ -52,6 +53,7 @@ fn furnish(world: &mut World, flow: &Flow, told: &Rc<RefCell<Vec<Told>>>) {
         .add_dir(WORK)
         .add_program("/bin/containerd-shim", |host, argv| wavetank::classic::main(host, argv))
         .add_program("/bin/fake-runc", |host, argv| fake_runc::main(host, argv))
+        .add_program(Path::new("/bin").join(lean::NAME), |host, argv| lean::main(host, argv))
         .add_program("/bin/wavetank", |host, argv| run_tool(host, argv))
         .add_program("/bin/guest", |host, argv| guest(host, argv));
     for (path, content) in &flow.files {

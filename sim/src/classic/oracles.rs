@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::flows::{Expected, Flow};
+use super::lean;
 use super::plan::Told;
 use crate::run::{Failure, SETTLES};
 use crate::{Outcome, Trouble, World};
@@ -123,7 +124,7 @@ pub(super) fn verdict(
 
 /// The files that are there before and after.
 fn lasting() -> Vec<PathBuf> {
-    let programs = ["actor", "containerd-shim", "fake-runc", "guest", "wavetank"];
+    let programs = ["actor", "containerd-shim", "fake-runc", lean::NAME, "guest", "wavetank"];
     let programs = programs.iter().map(|name| Path::new("/bin").join(name));
     programs.chain(["/bin".into(), "/tmp".into()]).collect()
 }

@@ -6,6 +6,8 @@ use wavetank::oci::Dialect;
 /// What the daemon is to do.
 #[derive(Clone, Debug)]
 pub struct Plan {
+    /// The runtime, by its name in `/bin`.
+    pub runtime: &'static str,
     /// The runtime's dialect, told to the shim.
     pub dialect: Dialect,
     /// Further environment of the shim.
