@@ -18,6 +18,10 @@ use tool::conform::Wanted;
 use tool::show::Form;
 use tool::{Terms, Verdict};
 
+/// A short life in the simulated kernel makes and drops many small things.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const EXAMPLES: &str = "Examples:
   wavetank-sim run                                     every flow with a thousand seeds
   wavetank-sim run --bug one-wait-per-signal grandchild  a bug put back; it is found
@@ -108,6 +112,14 @@ enum Command {
         /// The first seed; from the clock if not given
         #[arg(long)]
         from: Option<u64>,
+    },
+    /// Measures how many life cycles one core runs in a second of its own time
+    Bench {
+        /// Which flows; life cycles of both doors if none is named
+        flows: Vec<String>,
+        /// Seconds of processor time for each
+        #[arg(long, default_value_t = 2.0)]
+        seconds: f64,
     },
     /// Tries every order of races: of all calls of all processes, from when the race begins until
     /// everybody waits
@@ -202,6 +214,7 @@ fn main() -> ExitCode {
             tool::crash::crash(&terms, &flows, seeds, pairs, most)
         }
         Command::Sweep { flows, pairs, seeds } => tool::sweep::sweep(&terms, &flows, pairs, seeds),
+        Command::Bench { flows, seconds } => tool::bench::bench(&terms, &flows, seconds),
         Command::Exhaust { races, bug, limit } => {
             tool::exhaust::exhaust(&terms, &races, bug.as_deref(), limit)
         }

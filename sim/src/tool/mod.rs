@@ -1,5 +1,6 @@
 //! What the commands of `wavetank-sim` have in common: progress, interruption, and how they end.
 
+pub(crate) mod bench;
 pub(crate) mod conform;
 pub(crate) mod crash;
 pub(crate) mod exhaust;
