@@ -56,6 +56,14 @@ impl Kernel {
         trace.note(|| event(*clock, processes, pid, what()));
     }
 
+    /// What happens at the start of every call; the error with which it is to fail, if that is planned.
+    fn begin_call(&mut self, pid: i32, site: Site, about: About<'_>) -> Option<Errno> {
+        self.tick();
+        self.note_call(pid, site);
+        self.process(pid).wait = None;
+        self.fault(pid, site, about)
+    }
+
     fn note_wait(&mut self, pid: i32, call: Call, arguments: &impl Fn() -> String, wait: &Wait) {
         if self.trace.keeps() {
             let wanted = self.wait_text(pid, wait);
@@ -70,9 +78,12 @@ pub(crate) fn done<T>(result: Result<T>) -> Result<Tried<T>> {
 }
 
 impl SimHost<'_> {
-    /// Lets the scheduler decide who goes on.
+    /// Lets the scheduler decide who goes on, if there is more than one who could.
     pub(crate) fn turn(&self) {
-        self.yielder.suspend(Request::Turn);
+        let goes_on = self.kernel.borrow_mut().goes_on(self.pid);
+        if !goes_on {
+            self.yielder.suspend(Request::Turn);
+        }
     }
 
     /// Says which of its program's parts this process plays, so that a fault can tell them apart.
@@ -118,12 +129,7 @@ impl SimHost<'_> {
         let site = Site::of(call, Location::caller());
         self.turn();
         let pid = self.pid;
-        let fault = self.in_kernel(|kernel| {
-            kernel.tick();
-            kernel.note_call(pid, site);
-            kernel.process(pid).wait = None;
-            kernel.fault(pid, site, about)
-        });
+        let fault = self.in_kernel(|kernel| kernel.begin_call(pid, site, about));
         let mut waited = false;
         loop {
             let tried = self.in_kernel(|kernel| {
@@ -224,7 +230,7 @@ impl SimHost<'_> {
             return value;
         }
         loop {
-            self.turn();
+            self.yielder.suspend(Request::Turn);
         }
     }
 

@@ -4,7 +4,6 @@
 //! Cgroups are the directories below `/sys/fs/cgroup`. The machine's owner puts their files there
 //! and changes them; the kernel writes none by itself.
 
-use std::ffi::OsString;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -33,7 +32,8 @@ impl Kernel {
 
     /// What an opening of this inode has seen of it, if that counts.
     pub(crate) fn watch(&mut self, inode: Id<Inode>) -> Option<u64> {
-        if !self.is_of_cgroups(inode) {
+        let is_regular = matches!(self.inodes[inode].node, Node::Regular(_));
+        if !is_regular || !self.is_of_cgroups(inode) {
             return None;
         }
         let Node::Regular(regular) = &mut self.inodes[inode].node else { return None };
@@ -90,13 +90,12 @@ impl Kernel {
         let is_member = |it: &crate::process::Process| {
             Path::new(&*it.cgroup) == cgroup && !matches!(it.stage, Stage::Zombie(_))
         };
-        let entries = self.entries(inode).clone();
-        let has_child = entries.values().any(|child| self.is_directory(*child));
+        let Node::Directory(entries) = &self.inodes[inode].node else { return Ok(()) };
+        let has_child = entries.iter().any(|(_, child)| self.is_directory(child));
         if has_child || cgroup == Path::new("/") || self.processes.values().any(is_member) {
             return Err(Errno::EBUSY);
         }
-        let names: Vec<OsString> = entries.into_keys().collect();
-        for name in names {
+        for name in entries.names() {
             self.unlink_entry(inode, &name);
         }
         self.changed();

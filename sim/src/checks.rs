@@ -1,7 +1,7 @@
 //! What must not be left when a run is over.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use wavetank::host::{Fd, Pid};
 
@@ -84,11 +84,16 @@ pub fn leftovers(world: &World, expected: &[PathBuf]) -> Vec<Leftover> {
     }
     found.extend(world.mounts().into_iter().map(|mount| Leftover::Mount(mount.target)));
     let paths = world.paths();
-    let strange = paths.iter().filter(|path| !expected.contains(path));
+    let strange = paths.iter().filter(|path| !has(expected, path));
     found.extend(strange.cloned().map(Leftover::File));
-    let missing = expected.iter().filter(|path| !paths.contains(path));
+    let missing = expected.iter().filter(|path| !has(&paths, path));
     found.extend(missing.cloned().map(Leftover::MissingFile));
     found
+}
+
+/// Paths are compared byte by byte: all of them are written in one way.
+fn has(paths: &[PathBuf], path: &Path) -> bool {
+    paths.iter().any(|it| it.as_os_str() == path.as_os_str())
 }
 
 impl World {

@@ -109,12 +109,10 @@ impl Kernel {
     pub(crate) fn install(&mut self, pid: i32, file: Id<OpenFile>) -> Result<Fd> {
         let fd = self.free_descriptor(pid)?;
         self.share_file(file);
-        let process = self.process(pid);
-        let number = process.free_number();
-        if number == process.fds.len() {
-            process.fds.push(Some(file));
-        } else {
-            process.fds[number] = Some(file);
+        let fds = &mut self.process(pid).fds;
+        match fds.get_mut(fd.0 as usize) {
+            Some(free) => *free = Some(file),
+            None => fds.push(Some(file)),
         }
         Ok(fd)
     }
@@ -135,7 +133,8 @@ impl Kernel {
 
     /// A file that is open to be written cannot be executed.
     fn alters_text(&self, file: &OpenFile) {
-        if file.writable
+        if self.touches.are_wanted()
+            && file.writable
             && let Node::Regular(_) = self.inodes[file.inode].node
         {
             self.alters(Thing::Text(self.inodes[file.inode].number));
@@ -166,6 +165,9 @@ impl Kernel {
 
     /// What a call on an open file looks at, be it to read, to write, or to ask.
     pub(crate) fn sees_file(&self, file: Id<OpenFile>) {
+        if !self.touches.are_wanted() {
+            return;
+        }
         let open = &self.files[file];
         self.sees(Thing::File(open.serial));
         match open.state {
@@ -187,6 +189,9 @@ impl Kernel {
 
     /// What a read or write of an open file changes of what somebody else may have a hold of.
     pub(crate) fn alters_file(&self, file: Id<OpenFile>) {
+        if !self.touches.are_wanted() {
+            return;
+        }
         let open = &self.files[file];
         match open.state {
             FileState::Plain | FileState::ProcFile(_) | FileState::Counter(_) => {

@@ -1,12 +1,12 @@
 //! Inodes, directories, and how a path leads to one (`path_resolution(7)`).
 
-use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use wavetank::host::{Errno, FileKind, FileStat, Result};
 
+use crate::directory::Directory;
 use crate::kernel::Kernel;
 use crate::pipe::PipeBuffer;
 use crate::proc::ProcFile;
@@ -51,7 +51,7 @@ pub(crate) struct Inode {
 /// What a file is.
 pub(crate) enum Node {
     Regular(Regular),
-    Directory(BTreeMap<OsString, Id<Inode>>),
+    Directory(Directory<Id<Inode>>),
     Symlink(OsString),
     Fifo(PipeBuffer),
     Device(Device),
@@ -273,15 +273,17 @@ impl Kernel {
             return Err(Errno::ENOTDIR);
         };
         self.allow(walker, at, EXECUTE)?;
-        self.sees(match name {
-            b"." | b".." => Thing::Node(self.inodes[at].number),
-            _ => entry(self.inodes[at].number, name),
-        });
+        if self.touches.are_wanted() {
+            self.sees(match name {
+                b"." | b".." => Thing::Node(self.inodes[at].number),
+                _ => entry(self.inodes[at].number, name),
+            });
+        }
         match name {
             _ if name.len() > NAME_BYTES => Err(Errno::ENAMETOOLONG),
             b"." => Ok(Some(at)),
             b".." => Ok(Some(self.inodes[at].parent.unwrap_or(self.root))),
-            _ => Ok(entries.get(OsStr::from_bytes(name)).copied()),
+            _ => Ok(entries.get(OsStr::from_bytes(name))),
         }
     }
 
@@ -331,7 +333,7 @@ impl Kernel {
         self.inodes[directory].read_only || self.is_mounted_read_only(directory)
     }
 
-    pub(crate) fn entries(&mut self, directory: Id<Inode>) -> &mut BTreeMap<OsString, Id<Inode>> {
+    pub(crate) fn entries(&mut self, directory: Id<Inode>) -> &mut Directory<Id<Inode>> {
         match &mut self.inodes[directory].node {
             Node::Directory(entries) => entries,
             _ => panic!("a name was looked for in what is no directory"),
@@ -339,9 +341,11 @@ impl Kernel {
     }
 
     pub(crate) fn alters_name(&self, directory: Id<Inode>, name: &OsStr) {
-        let number = self.inodes[directory].number;
-        self.alters(entry(number, name.as_bytes()));
-        self.alters(Thing::Names(number));
+        if self.touches.are_wanted() {
+            let number = self.inodes[directory].number;
+            self.alters(entry(number, name.as_bytes()));
+            self.alters(Thing::Names(number));
+        }
     }
 
     /// Gives a nameless inode its name.
@@ -419,7 +423,7 @@ impl Kernel {
                 return self.inodes[at].former_path.clone().unwrap_or_default();
             };
             if let Node::Directory(entries) = &self.inodes[parent].node {
-                names.extend(entries.iter().find(|(_, child)| **child == at).map(|(name, _)| name));
+                names.extend(entries.iter().find(|(_, child)| *child == at).map(|(name, _)| name));
             }
             at = parent;
         }

@@ -12,6 +12,7 @@ use wavetank::host::{
 
 use crate::call::Call;
 use crate::caller::{SimHost, Spawned, done, planned, quoted};
+use crate::directory::Directory;
 use crate::fault::About;
 use crate::fs::Node;
 use crate::kernel::Kernel;
@@ -152,7 +153,7 @@ impl Host for SimHost<'_> {
     fn mkdir(&mut self, path: &Path, mode: u32) -> Result<()> {
         let arguments = || format!("{}, {mode:o}", quoted(path));
         self.call(Call::Mkdir, About::Path(path), arguments, |kernel, pid| {
-            done(kernel.make(pid, path, Node::Directory(Default::default()), mode))
+            done(kernel.make(pid, path, Node::Directory(Directory::new()), mode))
         })
     }
 

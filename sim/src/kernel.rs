@@ -1,7 +1,7 @@
 //! All the state of the simulated machine.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::rc::Rc;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use wavetank::host::{ExitStatus, Mark, Pid};
 use crate::caller::SimHost;
 use crate::choose::splitmix64;
 use crate::config::Config;
+use crate::directory::Directory;
 use crate::fault::Fault;
 use crate::file::OpenFile;
 use crate::fs::{Device, Inode, Node};
@@ -75,6 +76,12 @@ pub(crate) struct Kernel {
     /// Who ran last.
     pub(crate) current: i32,
     pub(crate) steps: u64,
+    /// Who can run; the list is only kept for its memory, but where it says that it is true.
+    pub(crate) runnable: Vec<i32>,
+    /// Nothing has happened since those who can run were listed.
+    pub(crate) is_listed: bool,
+    /// The program that runs is on its way to its first call.
+    pub(crate) is_beginning: bool,
     /// How every process ended that has ended, in that order.
     pub(crate) exits: Vec<(Pid, ExitStatus)>,
     /// When each of them did, in nanoseconds since the machine was started.
@@ -113,7 +120,7 @@ impl Kernel {
             former_path: None,
             users: 0,
             read_only: false,
-            node: Node::Directory(BTreeMap::new()),
+            node: Node::Directory(Directory::new()),
         };
         let [root, dev, pts] = [2, 3, 4].map(|number| inodes.insert(directory(number)));
         let trace = Trace::new(config.trace);
@@ -149,6 +156,9 @@ impl Kernel {
             entropy,
             current: INIT,
             steps: 0,
+            runnable: Vec::new(),
+            is_listed: false,
+            is_beginning: false,
             exits: Vec::new(),
             late_reaps: Vec::new(),
             exit_times: Vec::new(),

@@ -44,6 +44,7 @@ mod config;
 mod counter;
 mod coverage;
 pub mod crash;
+mod directory;
 pub mod errnos;
 mod event;
 pub mod exhaust;

@@ -49,7 +49,7 @@ impl Kernel {
 
     pub(crate) fn list(&self, pid: i32, path: &Path) -> Result<Vec<OsString>> {
         let free = self.free_descriptor(pid)?;
-        if path == Path::new("/proc/self/fd") {
+        if path.as_os_str() == "/proc/self/fd" {
             return Ok(self.proc_descriptors(pid, free));
         }
         let inode = self.walk(pid, path, LastLink::Follow)?.existing()?;
@@ -58,7 +58,7 @@ impl Kernel {
         };
         self.allow(self.walker(pid), inode, READ)?;
         self.sees(Thing::Names(self.inodes[inode].number));
-        Ok(entries.keys().cloned().collect())
+        Ok(entries.names())
     }
 
     pub(crate) fn unlink(&mut self, pid: i32, path: &Path) -> Result<()> {

@@ -77,7 +77,9 @@ impl Kernel {
             return Ready::empty();
         }
         let Ok(file) = self.file(pid, fd) else { return Ready::INVALID };
-        self.sees_readiness(pid, file, interest);
+        if self.touches.are_wanted() {
+            self.sees_readiness(pid, file, interest);
+        }
         let ready = match self.files[file].state {
             // Whose signals these are depends on who asks.
             FileState::Signals(set) => self.poll_signals(pid, set),

@@ -2,6 +2,7 @@
 //! about any process.
 
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use wavetank::host::{Errno, Fd, OpenFlags, Result};
@@ -111,8 +112,8 @@ impl Process {
 impl Kernel {
     /// The process that a path is a file about, if it is one.
     pub(crate) fn proc_file_mark(&self, me: i32, path: &Path) -> Option<Result<ProcessMark>> {
-        let path = path.to_str()?.strip_prefix("/proc/")?;
-        let (file, who) = ProcFile::parse(path)?;
+        let path = path.as_os_str().as_bytes().strip_prefix(b"/proc/")?;
+        let (file, who) = ProcFile::parse(std::str::from_utf8(path).ok()?)?;
         let pid = if who == "self" { me } else { who.parse().ok()? };
         self.sees(Thing::Life(pid));
         let mark = |process: &Process| ProcessMark { file, pid, started: process.started };

@@ -1,5 +1,6 @@
 //! The table of processes. There are few at a time, and they are asked for at every step.
 
+use std::cell::Cell;
 use std::ops::{Index, IndexMut};
 
 use crate::process::Process;
@@ -9,18 +10,21 @@ use crate::process::Process;
 pub(crate) struct Processes {
     pids: Vec<i32>,
     rows: Vec<Process>,
+    /// Where somebody was asked for last: mostly the same one is asked for again.
+    last: Cell<usize>,
 }
 
 impl Processes {
     /// Where a pid is, or where it would be.
+    #[inline]
     fn place(&self, pid: i32) -> Result<usize, usize> {
-        // New ones have the highest numbers, and are those that do something.
-        let after = self.pids.iter().rposition(|it| *it <= pid);
-        match after {
-            Some(at) if self.pids[at] == pid => Ok(at),
-            Some(at) => Err(at + 1),
-            None => Err(0),
-        }
+        let last = self.last.get();
+        if self.pids.get(last) == Some(&pid) { Ok(last) } else { self.search(pid) }
+    }
+
+    fn search(&self, pid: i32) -> Result<usize, usize> {
+        let place = self.pids.binary_search(&pid);
+        place.inspect(|at| self.last.set(*at))
     }
 
     pub(crate) fn insert(&mut self, pid: i32, process: Process) {
@@ -43,10 +47,12 @@ impl Processes {
         self.place(pid).is_ok()
     }
 
+    #[inline]
     pub(crate) fn get(&self, pid: i32) -> Option<&Process> {
         self.place(pid).ok().map(|at| &self.rows[at])
     }
 
+    #[inline]
     pub(crate) fn get_mut(&mut self, pid: i32) -> Option<&mut Process> {
         self.place(pid).ok().map(|at| &mut self.rows[at])
     }
@@ -55,13 +61,25 @@ impl Processes {
         self.pids.iter().copied().zip(self.values())
     }
 
-    /// All of them, the first being the one with this pid or the next higher one.
-    pub(crate) fn from(&self, pid: i32) -> impl Iterator<Item = (i32, &Process)> {
-        let at = self.place(pid).unwrap_or_else(|at| at);
-        let both = |range: std::ops::Range<usize>| {
-            self.pids[range.clone()].iter().copied().zip(&self.rows[range])
+    /// Lists those of which something holds: from this pid on, and then from the first one on.
+    pub(crate) fn list_from(
+        &self,
+        pid: i32,
+        list: &mut Vec<i32>,
+        holds: impl Fn(i32, &Process) -> bool,
+    ) {
+        let first = self.place(pid).unwrap_or_else(|at| at);
+        let mut look = |at: usize| {
+            if holds(self.pids[at], &self.rows[at]) {
+                list.push(self.pids[at]);
+            }
         };
-        both(at..self.pids.len()).chain(both(0..at))
+        for at in first..self.pids.len() {
+            look(at);
+        }
+        for at in 0..first {
+            look(at);
+        }
     }
 
     pub(crate) fn pids(&self) -> impl Iterator<Item = i32> {
@@ -80,6 +98,7 @@ impl Processes {
 impl Index<i32> for Processes {
     type Output = Process;
 
+    #[inline]
     fn index(&self, pid: i32) -> &Process {
         match self.get(pid) {
             Some(process) => process,
@@ -89,6 +108,7 @@ impl Index<i32> for Processes {
 }
 
 impl IndexMut<i32> for Processes {
+    #[inline]
     fn index_mut(&mut self, pid: i32) -> &mut Process {
         match self.get_mut(pid) {
             Some(process) => process,

@@ -108,7 +108,10 @@ impl Scheduler {
             if kernel.steps > kernel.config.steps {
                 return Err(Outcome::StepLimit);
             }
-            kernel.list_runnable(&mut self.runnable);
+            if !std::mem::take(&mut kernel.is_listed) {
+                kernel.list_runnable();
+            }
+            std::mem::swap(&mut self.runnable, &mut kernel.runnable);
             let timer_counts = kernel.config.timers_race || self.runnable.is_empty();
             let timer = if timer_counts { kernel.next_deadline() } else { None };
             let turn = Turn { runnable: &self.runnable, timer: timer.is_some() };
@@ -152,10 +155,10 @@ impl Scheduler {
         pid: i32,
         chooser: &mut dyn Choose,
     ) -> Result<(), Box<dyn Any + Send>> {
-        let (stage, start) = {
+        let (stage, starts) = {
             let mut kernel = kernel.borrow_mut();
             let process = kernel.process(pid);
-            (process.stage, process.start.take())
+            (process.stage, process.start.is_some())
         };
         match stage {
             Stage::Closing(status) => {
@@ -169,31 +172,27 @@ impl Scheduler {
             }
             Stage::Running | Stage::Zombie(_) | Stage::Init => {}
         }
-        if let Some(start) = start {
+        if starts {
             self.end_task(pid);
-            self.tasks.push((pid, begin(kernel, pid, start)));
-            // The way to the first call is nobody's business; the call itself is this step.
-            if self.resume(kernel, pid, chooser)? {
-                return Ok(());
-            }
+            self.begin_task(kernel, pid);
         }
-        self.resume(kernel, pid, chooser).map(drop)
+        self.resume(kernel, pid, chooser)
     }
 
-    /// Runs a process until its turn is over; true if it has ended.
+    /// Runs a process until its turn is over.
     fn resume(
         &mut self,
         kernel: &Rc<RefCell<Kernel>>,
         pid: i32,
         chooser: &mut dyn Choose,
-    ) -> Result<bool, Box<dyn Any + Send>> {
+    ) -> Result<(), Box<dyn Any + Send>> {
         let Some((_, task)) = self.tasks.iter_mut().find(|(whose, _)| *whose == pid) else {
             panic!("a process was picked that has no program");
         };
         let mut answer = 0;
         loop {
             match catch_unwind(AssertUnwindSafe(|| task.resume(answer)))? {
-                CoroutineResult::Yield(Request::Turn) => return Ok(false),
+                CoroutineResult::Yield(Request::Turn) => return Ok(()),
                 CoroutineResult::Yield(Request::Choice(answers)) => {
                     answer = chooser.choose(answers);
                     let trace = &mut kernel.borrow_mut().trace;
@@ -203,10 +202,21 @@ impl Scheduler {
                     self.end_task(pid);
                     let status = ExitStatus::Code(code & 0xff);
                     kernel.borrow_mut().close_everything(pid, status);
-                    return Ok(true);
+                    return Ok(());
                 }
             }
         }
+    }
+
+    /// Has a process begin with what it is to do next.
+    fn begin_task(&mut self, kernel: &Rc<RefCell<Kernel>>, pid: i32) {
+        let start = {
+            let kernel = &mut *kernel.borrow_mut();
+            // The way to the first call is nobody's business; the call itself is this step.
+            kernel.is_beginning = true;
+            kernel.process(pid).start.take()
+        };
+        self.tasks.extend(start.map(|start| (pid, begin(kernel, pid, start))));
     }
 
     /// Throws away what a process was about to do, and keeps its stack.
@@ -248,33 +258,58 @@ fn panic_message(panic: &(dyn Any + Send)) -> String {
 impl Kernel {
     /// Who can run: first the one that ran last, then the others in the order of their pids,
     /// from its own on.
-    fn list_runnable(&self, runnable: &mut Vec<i32>) {
+    fn list_runnable(&mut self) {
+        let mut runnable = std::mem::take(&mut self.runnable);
         runnable.clear();
-        let all = self.processes.from(self.current);
-        runnable.extend(all.filter(|(pid, it)| self.can_run(*pid, it)).map(|(pid, _)| pid));
+        self.processes.list_from(self.current, &mut runnable, |pid, it| self.can_run(pid, it));
+        self.runnable = runnable;
+    }
+
+    /// Whether the process that runs goes on without anybody being asked: it has not come to its
+    /// first call before, or nobody else can run. Otherwise the scheduler need not list again who can.
+    pub(crate) fn goes_on(&mut self, pid: i32) -> bool {
+        if std::mem::take(&mut self.is_beginning) {
+            return true;
+        }
+        if self.config.orderly || self.config.timers_race || self.steps == self.config.steps {
+            return false;
+        }
+        self.list_runnable();
+        self.is_listed = self.runnable != [pid];
+        if !self.is_listed {
+            self.steps += 1;
+            self.process(pid).wait = None;
+        }
+        !self.is_listed
     }
 
     fn can_run(&self, pid: i32, process: &Process) -> bool {
-        match (process.stage, &process.wait) {
-            (Stage::Init | Stage::Zombie(_), _) => false,
-            (Stage::Ending(_), _) => !self.has_followers(pid),
-            (Stage::Closing(_), _) => true,
-            (Stage::Running, _) if process.stopped => false,
-            (Stage::Running, None) => true,
-            (Stage::Running, Some(wait)) => {
-                if wait.deadline().is_some_and(|deadline| deadline <= self.clock) {
-                    return true;
-                }
-                // Nothing has happened since it was last looked at.
-                if process.looked.get() == self.changes.get() {
-                    return false;
-                }
-                let has_come = self.has_come(pid, wait);
-                if !has_come {
-                    process.looked.set(self.changes.get());
-                }
-                has_come
-            }
+        if process.stage != Stage::Running {
+            return self.can_end(pid, process.stage);
+        }
+        if process.stopped {
+            return false;
+        }
+        let Some(wait) = &process.wait else { return true };
+        if wait.deadline().is_some_and(|deadline| deadline <= self.clock) {
+            return true;
+        }
+        // Nothing has happened since it was last looked at.
+        if process.looked.get() == self.changes.get() {
+            return false;
+        }
+        let has_come = self.has_come(pid, wait);
+        if !has_come {
+            process.looked.set(self.changes.get());
+        }
+        has_come
+    }
+
+    fn can_end(&self, pid: i32, stage: Stage) -> bool {
+        match stage {
+            Stage::Init | Stage::Running | Stage::Zombie(_) => false,
+            Stage::Closing(_) => true,
+            Stage::Ending(_) => !self.has_followers(pid),
         }
     }
 

@@ -19,6 +19,7 @@ impl<T> Slab<T> {
         Slab { rows: Vec::new(), free: Vec::new() }
     }
 
+    #[inline]
     pub(crate) fn insert(&mut self, row: T) -> Id<T> {
         if let Some(number) = self.free.pop() {
             self.rows[number as usize] = Some(row);
@@ -28,6 +29,7 @@ impl<T> Slab<T> {
         Id(u32::try_from(self.rows.len() - 1).unwrap_or(u32::MAX), PhantomData)
     }
 
+    #[inline]
     pub(crate) fn remove(&mut self, id: Id<T>) -> Option<T> {
         let row = self.rows[id.0 as usize].take();
         if row.is_some() {
@@ -36,6 +38,7 @@ impl<T> Slab<T> {
         row
     }
 
+    #[inline]
     pub(crate) fn get(&self, id: Id<T>) -> Option<&T> {
         self.rows.get(id.0 as usize)?.as_ref()
     }
@@ -50,6 +53,7 @@ impl<T> Slab<T> {
 impl<T> Index<Id<T>> for Slab<T> {
     type Output = T;
 
+    #[inline]
     fn index(&self, id: Id<T>) -> &T {
         match &self.rows[id.0 as usize] {
             Some(row) => row,
@@ -59,6 +63,7 @@ impl<T> Index<Id<T>> for Slab<T> {
 }
 
 impl<T> IndexMut<Id<T>> for Slab<T> {
+    #[inline]
     fn index_mut(&mut self, id: Id<T>) -> &mut T {
         match &mut self.rows[id.0 as usize] {
             Some(row) => row,

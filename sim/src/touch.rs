@@ -76,6 +76,12 @@ impl Touches {
         self.list.get_mut().clear();
     }
 
+    /// For things that take work to name.
+    #[inline]
+    pub(crate) fn are_wanted(&self) -> bool {
+        self.wanted
+    }
+
     #[inline]
     pub(crate) fn sees(&self, thing: Thing) {
         self.note(thing, false);

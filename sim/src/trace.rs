@@ -23,6 +23,15 @@ struct Kept {
     choices: Vec<Choice>,
 }
 
+impl Kept {
+    /// Out of the way of runs of which nothing is kept.
+    #[cold]
+    fn take_in(&mut self, event: impl FnOnce() -> Event) {
+        let choices = std::mem::take(&mut self.choices);
+        self.events.push(Event { choices, ..event() });
+    }
+}
+
 impl Trace {
     pub(crate) fn new(keep_events: bool) -> Trace {
         Trace { hash: 0xcbf2_9ce4_8422_2325, kept: keep_events.then(Kept::default) }
@@ -41,10 +50,10 @@ impl Trace {
     }
 
     /// Takes an event in that follows from others.
+    #[inline]
     pub(crate) fn note(&mut self, event: impl FnOnce() -> Event) {
-        if let Some(Kept { events, choices }) = &mut self.kept {
-            let choices = std::mem::take(choices);
-            events.push(Event { choices, ..event() });
+        if let Some(kept) = &mut self.kept {
+            kept.take_in(event);
         }
     }
 

@@ -1,7 +1,7 @@
 //! A simulated machine to set up, to run, and to look at afterwards.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -12,6 +12,7 @@ use wavetank::host::{Command, Errno, ExitStatus, Fd, Mark, MountFlags, Pid, Sign
 use crate::caller::{SimHost, event};
 use crate::choose::Choose;
 use crate::config::Config;
+use crate::directory::Directory;
 use crate::event::{Event, What};
 use crate::fault::Fault;
 use crate::fs::{Inode, LastLink, Node, Regular, Walker};
@@ -420,7 +421,7 @@ impl Kernel {
         if let Some(above) = path.parent() {
             self.put_directories(above);
         }
-        self.put(path, Node::Directory(BTreeMap::new()), 0o755);
+        self.put(path, Node::Directory(Directory::new()), 0o755);
     }
 
     fn put(&mut self, path: &Path, node: Node, mode: u32) {
@@ -446,7 +447,7 @@ impl Kernel {
 
     fn collect_paths(&self, at: Id<Inode>, path: &mut PathBuf, paths: &mut Vec<PathBuf>) {
         let Node::Directory(entries) = &self.inodes[at].node else { return };
-        for (name, &inode) in entries {
+        for (name, inode) in entries.iter() {
             path.push(name);
             if self.inodes[inode].number > self.own_inodes {
                 paths.push(path.clone());
