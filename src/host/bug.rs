@@ -152,6 +152,8 @@ bugs! {
     BindInUse "bind-in-use",
     /// Whoever finds a dead socket removes what is at its place by now.
     UnlinksUnseen "unlinks-unseen",
+    /// While a container is being removed the killing of its rest is begun, whose end nobody minds then.
+    RestKilledForNobody "rest-killed-for-nobody",
     /// What an exec was to run is left in a file, when its container or the shim goes while it is started.
     ProcessFileLeft "process-file-left",
     /// A mount that is busy is given up at once.

@@ -32,19 +32,25 @@ impl Input {
     /// Opens the path, without waiting for anybody: first to read, then, if it is a fifo, to write.
     ///
     /// # Errors
-    /// What `open(2)` gives for reading.
+    /// What `open(2)` gives; that we may not write is none.
     pub fn open<H: Host>(host: &mut H, path: &Path) -> Result<Input, Error> {
         let failed = |errno| Error::system("open", path.display(), errno);
         let mut flags = OpenFlags::READ | OpenFlags::NONBLOCK | OpenFlags::NOCTTY;
         flags.set(OpenFlags::WRITE, host.planted(Bug::OwnWriterKept));
         flags.set(OpenFlags::NONBLOCK, !host.planted(Bug::OpenWaits));
         let source = host.open(path, flags, 0).map_err(failed)?;
-        let closer = if is_fifo(host, source) {
-            host.open(path, OpenFlags::WRITE | OpenFlags::NONBLOCK, 0).ok()
-        } else {
-            None
-        };
-        Ok(Input { source, closer })
+        if !is_fifo(host, source) {
+            return Ok(Input { source, closer: None });
+        }
+        match host.open(path, OpenFlags::WRITE | OpenFlags::NONBLOCK, 0) {
+            Ok(closer) => Ok(Input { source, closer: Some(closer) }),
+            Err(Errno::EACCES) => Ok(Input { source, closer: None }),
+            // Of a client that has come and gone before us there would be no end to be seen.
+            Err(errno) => {
+                close_all(host, [source]);
+                Err(failed(errno))
+            }
+        }
     }
 
     /// Closes our write end: the input ends once no client has the fifo open either.

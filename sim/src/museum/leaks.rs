@@ -159,6 +159,14 @@ pub(super) const EXHIBITS: &[Exhibit] = &[
     },
     Exhibit {
         class: 27,
+        title: "a descriptor is lost when a container is killed while it is being deleted",
+        references: "found here: the job that kills the rest outlives its container",
+        flows: &["task/killed-while-deleted"],
+        bug: Some(Bug::RestKilledForNobody),
+        why_not: "",
+    },
+    Exhibit {
+        class: 27,
         title: "what an exec was to run, secrets and all, stays in a file",
         references: "found here: a container is deleted, or its shim ended, while an exec is being started",
         flows: &["task/deleted-while-exec-starts", "task/terminated-while-exec-starts"],

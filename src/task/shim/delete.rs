@@ -125,6 +125,12 @@ impl Shim {
         if self.is_about_init(key) {
             let mut processes: Vec<_> = container.execs.values().copied().collect();
             processes.push(process_key);
+            // The runtime has killed all of it; nothing new is begun for that now.
+            if let Some(init) = self.processes.get_mut(&process_key)
+                && !host.planted(Bug::RestKilledForNobody)
+            {
+                init.cleaned = true;
+            }
             self.end_other_jobs(host, key, &processes);
             // What of its end was still to be done need not be, and the end is told before this.
             self.tell_end(host, process_key);

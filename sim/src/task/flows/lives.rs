@@ -74,6 +74,7 @@ pub(super) fn flows() -> Vec<Flow> {
             .told_within(10)
             .within(15),
         kill_and_delete(),
+        killed_while_deleted(),
         pause(),
         exit_while_paused(),
         pause_and_exit("task/pause-and-exit"),
@@ -331,5 +332,42 @@ fn pod() -> Flow {
         vec![steps(&[&one("c1", "one"), &[Step::Mark("over")]]), steps(&[&one("c2", "two"), &end])],
     );
     flow.plan.group = "pod";
+    flow
+}
+
+/// A container that was never started is killed and deleted at the same time, and nothing of it stays.
+fn killed_while_deleted() -> Flow {
+    let life = [
+        Step::Launch("c1"),
+        Step::Ask(Ask::Connect("c1"), done()),
+        Step::Census,
+        Step::Ask(Ask::Create("c1"), done()),
+        Step::Mark("created"),
+        Step::Ask(Ask::Delete("c1"), done()),
+        Step::Until(Until::Marked("killed")),
+        Step::HangUp,
+        Step::Ask(Ask::Connect("c1"), done()),
+        Step::Census,
+        Step::CleanUp("c1"),
+        Step::Ask(Ask::Shutdown("c1"), done()),
+    ];
+    let gone = done()
+        .or(Code::NotFound, "container not created")
+        .or(Code::NotFound, "no such container")
+        .or(Code::NotFound, "process already finished");
+    let killed = [
+        Step::Until(Until::Marked("created")),
+        Step::Ask(Ask::Kill("c1", 9), gone),
+        Step::HangUp,
+        Step::Mark("killed"),
+    ];
+    let mut flow = flow_of(
+        "task/killed-while-deleted",
+        vec![process("c1", &["sleep-ms", "1000000"], &[137], "")],
+        vec![life.to_vec(), killed.to_vec()],
+    )
+    .complaining();
+    let process = &mut flow.plan.processes[0];
+    (process.may_vanish, process.is_never_opened, process.may_be_cut) = (true, true, true);
     flow
 }

@@ -24,6 +24,12 @@ pub(super) fn flows() -> Vec<Flow> {
         checkpoint(),
         lingering(),
         coming_and_going(),
+        hello_with("task/poll-without-memory", Fault::fail(Errno::ENOMEM).of(Call::Poll).after(12)),
+        hello_with(
+            "task/fifo-cannot-be-opened-again",
+            Fault::fail(Errno::EMFILE).of(Call::Open).on("c1-stdout").after(3),
+        )
+        .private(),
     ]
 }
 
@@ -39,6 +45,16 @@ fn unplaced() -> Flow {
     .complaining();
     flow.repeats = true;
     flow
+}
+
+/// A call of the shim fails, and it does not matter.
+fn hello_with(name: &'static str, fault: Fault) -> Flow {
+    flow_of(
+        name,
+        vec![process("c1", &["print", "hello", "exit", "7"], &[7], "hello")],
+        vec![steps(&[&birth("c1"), &burial("c1")])],
+    )
+    .fault(fault.by(SHIM))
 }
 
 /// A shim is killed before it has a container, so that nobody cleans up after it; the next one
@@ -199,8 +215,10 @@ fn lingering() -> Flow {
         Step::RefuseEvents(true),
         Step::Ask(Ask::Delete("c1"), done()),
         Step::Ask(Ask::Shutdown("c1"), done()),
-        Step::HangUp,
         Step::Launch("c2"),
+        // Still at the old one's.
+        Step::Ask(Ask::Create("c2"), refused(Code::Unavailable, "shutting down")),
+        Step::HangUp,
         Step::Ask(Ask::Create("c2"), done()),
         Step::Ask(Ask::Start("c2"), done()),
         Step::Until(Until::Passed(500)),
