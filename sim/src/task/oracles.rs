@@ -379,7 +379,9 @@ fn output(run: &Run<'_>) -> Option<String> {
         // something else.
         let mut faults = run.flow.faults.iter();
         let is_of_runtime = faults.any(|fault| fault.program.as_deref() != Some(SHIM));
-        let is_spoilt = process.is_disturbed && (process.terminal || is_of_runtime);
+        // Who counts what comes counts less if its server was lost with some of it.
+        let is_short = run.told.lost && !process.input.is_empty();
+        let is_spoilt = process.is_disturbed && (process.terminal || is_of_runtime || is_short);
         let speaks_for_itself = !is_spoilt && (!process.may_vanish || is_made);
         let runtime_speaks = process.runtime_speaks || process.is_disturbed;
         let counts = |stream: &str| stream == "stdout" || !runtime_speaks;
