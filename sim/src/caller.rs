@@ -114,6 +114,14 @@ impl SimHost<'_> {
         self.turn();
     }
 
+    /// From here on this process only reads what it is told, as far as a race is concerned.
+    pub(crate) fn only_read(&self) {
+        let readers = &mut self.kernel.borrow_mut().readers;
+        if !readers.contains(&self.pid) {
+            readers.push(self.pid);
+        }
+    }
+
     /// One call: somebody's turn, then a planned fault, or tries until it is over.
     #[track_caller]
     pub(crate) fn call<T>(

@@ -30,6 +30,8 @@ pub struct Seen<'t> {
     pub(crate) turn: Turn<'t>,
     /// The race is on whose orders are all tried.
     pub(crate) is_race: bool,
+    /// Those who have nothing to do any more but to read what they are told.
+    pub(crate) readers: &'t [i32],
 }
 
 /// Everybody who could go on now.

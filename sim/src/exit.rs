@@ -125,7 +125,8 @@ impl Kernel {
 
     fn tell_parent(&mut self, pid: i32, parent: i32) {
         self.changed();
-        self.alters(Thing::Children(parent));
+        // Which of them has ended is asked in the order in which they came.
+        self.adds_to(Thing::Children(parent));
         if parent == INIT || self.is_dying_leader(parent) {
             self.reap(pid);
         } else {

@@ -163,7 +163,7 @@ impl Kernel {
         Ok(())
     }
 
-    /// What a call on an open file looks at, be it to read, to write, or to ask.
+    /// What tells whether a call on an open file would do anything.
     pub(crate) fn sees_file(&self, file: Id<OpenFile>) {
         if !self.touches.are_wanted() {
             return;
@@ -174,10 +174,12 @@ impl Kernel {
             FileState::Master(pty) | FileState::Slave(pty) => {
                 self.sees(Thing::Terminal(self.terminal_number(pty)));
             }
-            FileState::Fifo { .. } => self.sees(Thing::Fifo(self.inodes[open.inode].number)),
+            FileState::Fifo { .. } => {
+                self.sees(Thing::FifoState(self.inodes[open.inode].number));
+            }
             FileState::Socket(socket) => {
                 self.sees(Thing::Link(self.sockets[socket].serial));
-                self.sees(Thing::Queue(self.sockets[socket].serial));
+                self.sees(Thing::News(self.sockets[socket].serial));
             }
             FileState::Plain if open.seen.is_some() => {
                 self.sees(Thing::Data(self.inodes[open.inode].number));
@@ -197,11 +199,10 @@ impl Kernel {
             FileState::Plain | FileState::ProcFile(_) | FileState::Counter(_) => {
                 self.alters(Thing::File(open.serial));
             }
-            FileState::Fifo { .. } => self.alters(Thing::Fifo(self.inodes[open.inode].number)),
             FileState::Master(pty) | FileState::Slave(pty) => {
                 self.alters(Thing::Terminal(self.terminal_number(pty)));
             }
-            FileState::Signals(_) | FileState::Socket(_) => {}
+            FileState::Signals(_) | FileState::Socket(_) | FileState::Fifo { .. } => {}
         }
         self.sees(Thing::File(open.serial));
     }
@@ -225,8 +226,9 @@ impl Kernel {
             | FileState::Counter(_)
             | FileState::ProcFile(_) => {}
             FileState::Fifo { .. } => {
-                self.alters(Thing::Fifo(self.inodes[closed.inode].number));
-                self.fifo(closed.inode).close(closed.readable, closed.writable);
+                self.altering_fifo(closed.inode, |fifo| {
+                    fifo.close(closed.readable, closed.writable);
+                });
             }
             FileState::Master(pty) => self.close_master(pty),
             FileState::Slave(pty) => self.close_slave(pty),
@@ -291,11 +293,19 @@ impl Kernel {
         self.sees_file(file);
         self.sees(Thing::Data(self.inodes[inode].number));
         match state {
-            FileState::Fifo { .. } => Ok(self.fifo(inode).len()),
+            FileState::Fifo { .. } => {
+                if !self.fifo(inode).is_empty() {
+                    self.sees(Thing::Fifo(self.inodes[inode].number));
+                }
+                Ok(self.fifo(inode).len())
+            }
             FileState::Master(pty) => Ok(self.ptys[pty].output.len()),
             FileState::Slave(pty) if !self.ptys[pty].master_open => Err(Errno::EIO),
             FileState::Slave(pty) => Ok(self.ptys[pty].unread_input()),
-            FileState::Socket(socket) => self.unread_socket(socket),
+            FileState::Socket(socket) => {
+                self.sees(Thing::Queue(self.sockets[socket].serial));
+                self.unread_socket(socket)
+            }
             FileState::Signals(_) | FileState::Counter(_) | FileState::ProcFile(_) => {
                 Err(Errno::ENOTTY)
             }

@@ -34,7 +34,8 @@ impl Flow {
     pub fn named(name: &str) -> Option<Flow> {
         let crash = crash::flows().into_iter().map(|flow| Flow::Crash(Box::new(flow)));
         let races = task::races().into_iter().map(|flow| Flow::Task(Box::new(flow)));
-        let all = Flow::all().into_iter().chain(crash).chain(races);
+        let classic = classic::races().into_iter().map(|flow| Flow::Classic(Box::new(flow)));
+        let all = Flow::all().into_iter().chain(crash).chain(races).chain(classic);
         all.into_iter().find(|flow| flow.name() == name)
     }
 

@@ -63,6 +63,8 @@ pub(crate) struct Kernel {
     pub(crate) touches: Touches,
     /// Whether the race is on whose orders are all tried.
     pub(crate) is_race: bool,
+    /// Those who have nothing to do in it any more but to read what they are told.
+    pub(crate) readers: Vec<i32>,
     pub(crate) next_inode: u64,
     /// The highest inode number of what is there from the start.
     pub(crate) own_inodes: u64,
@@ -147,6 +149,7 @@ impl Kernel {
             pts,
             touches: Touches::default(),
             is_race: false,
+            readers: Vec::new(),
             next_inode: 5,
             own_inodes: 0,
             last_pid: INIT,

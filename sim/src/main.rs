@@ -132,6 +132,10 @@ enum Command {
         /// Seconds after which a race is left as it is
         #[arg(long)]
         limit: Option<f64>,
+        /// Have the daemon read what it is told whenever it may, and not only when nobody else can
+        /// go on
+        #[arg(long)]
+        everybody: bool,
     },
     /// Lists the flows
     Flows,
@@ -215,8 +219,9 @@ fn main() -> ExitCode {
         }
         Command::Sweep { flows, pairs, seeds } => tool::sweep::sweep(&terms, &flows, pairs, seeds),
         Command::Bench { flows, seconds } => tool::bench::bench(&terms, &flows, seconds),
-        Command::Exhaust { races, bug, limit } => {
-            tool::exhaust::exhaust(&terms, &races, bug.as_deref(), limit)
+        Command::Exhaust { races, bug, limit, everybody } => {
+            let how = tool::exhaust::How { limit, everybody };
+            tool::exhaust::exhaust(&terms, &races, bug.as_deref(), how)
         }
         Command::Flows => tool::run::list(&terms),
         Command::Soak { minutes, seeds, from } => {

@@ -43,6 +43,9 @@ pub(crate) struct PipeBuffer {
     pub(crate) writer_openings: u64,
 }
 
+/// Whether a pipe is empty, is full, and has readers and writers; how often either came.
+type FifoState = (bool, bool, [bool; 2], [u64; 2]);
+
 impl PipeBuffer {
     pub(crate) fn new(pages_max: usize) -> PipeBuffer {
         PipeBuffer { pages_max: pages_max.max(1), ..PipeBuffer::default() }
@@ -79,6 +82,12 @@ impl PipeBuffer {
 
     pub(crate) fn is_full(&self) -> bool {
         self.pages.len() >= self.pages_max
+    }
+
+    /// All that a poll tells of it.
+    fn state(&self) -> FifoState {
+        let openings = [self.reader_openings, self.writer_openings];
+        (self.is_empty(), self.is_full(), [self.readers > 0, self.writers > 0], openings)
     }
 
     /// Moves bytes out, at most as many as the buffer holds.
@@ -151,6 +160,27 @@ impl Kernel {
         }
     }
 
+    /// Changes what is in a pipe, or who has it open.
+    pub(crate) fn altering_fifo<T>(
+        &mut self,
+        inode: Id<Inode>,
+        change: impl FnOnce(&mut PipeBuffer) -> T,
+    ) -> T {
+        let before = self.fifo_ref(inode).state();
+        let value = change(self.fifo(inode));
+        self.note_fifo(inode, before);
+        value
+    }
+
+    /// A pipe has changed that was like this before.
+    fn note_fifo(&self, inode: Id<Inode>, before: FifoState) {
+        let number = self.inodes[inode].number;
+        self.alters(Thing::Fifo(number));
+        if self.fifo_ref(inode).state() != before {
+            self.alters(Thing::FifoState(number));
+        }
+    }
+
     fn fifo_ref(&self, inode: Id<Inode>) -> &PipeBuffer {
         match &self.inodes[inode].node {
             Node::Fifo(pipe) => pipe,
@@ -180,6 +210,7 @@ impl Kernel {
     pub(crate) fn open_fifo(&mut self, file: Id<OpenFile>) -> Result<Option<Wait>> {
         let OpenFile { inode, readable, writable, nonblock, .. } = self.files[file];
         self.alters(Thing::Fifo(self.inodes[inode].number));
+        self.alters(Thing::FifoState(self.inodes[inode].number));
         let fifo = self.fifo(inode);
         if writable && !readable && nonblock && fifo.readers == 0 {
             return Err(Errno::ENXIO);
@@ -207,10 +238,11 @@ impl Kernel {
         buffer: &mut [u8],
     ) -> Result<Tried<usize>> {
         let OpenFile { inode, nonblock, .. } = self.files[file];
-        let fifo = self.fifo(inode);
         if buffer.is_empty() {
             return Ok(Tried::Done(0));
         }
+        self.sees_file(file);
+        let fifo = self.fifo(inode);
         if fifo.is_empty() {
             return match () {
                 () if fifo.writers == 0 => Ok(Tried::Done(0)),
@@ -218,7 +250,7 @@ impl Kernel {
                 () => Ok(Tried::Wait(Wait::Readable(file))),
             };
         }
-        let count = fifo.take(buffer);
+        let count = self.altering_fifo(inode, |fifo| fifo.take(buffer));
         self.changed();
         Ok(Tried::Done(count))
     }
@@ -235,12 +267,12 @@ impl Kernel {
         if bytes.is_empty() {
             return Ok(Tried::Done(0));
         }
-        let fifo = self.fifo(inode);
-        if fifo.readers == 0 {
+        self.sees_file(file);
+        if self.fifo(inode).readers == 0 {
             self.signal(pid, PIPE);
             return if *done > 0 { Ok(Tried::Done(*done)) } else { Err(Errno::EPIPE) };
         }
-        let count = fifo.put(&bytes[*done..]);
+        let count = self.altering_fifo(inode, |fifo| fifo.put(&bytes[*done..]));
         *done += count;
         if count > 0 {
             self.changed();
@@ -261,6 +293,8 @@ impl Kernel {
         let to = self.writable_file(pid, to)?;
         self.alters_file(from);
         self.alters_file(to);
+        self.sees_file(from);
+        self.sees_file(to);
         let is_pipe = |file: Id<OpenFile>| match self.files[file].state {
             FileState::Fifo { .. } => Some(self.files[file].inode),
             _ => None,
@@ -271,10 +305,14 @@ impl Kernel {
             (None, Some(to)) => return self.splice_from_none(pid, to),
             _ => return Err(Errno::EINVAL),
         };
+        let before = [from, to].map(|inode| self.fifo_ref(inode).state());
         let mut target = std::mem::take(self.fifo(to));
         let moved = self.splice_into(pid, from, &mut target, len);
         *self.fifo(to) = target;
         if let Ok(1..) = moved {
+            for (inode, before) in [from, to].into_iter().zip(before) {
+                self.note_fifo(inode, before);
+            }
             self.changed();
         }
         moved
@@ -291,7 +329,7 @@ impl Kernel {
         }
         let bytes: Vec<u8> = pipe.bytes.iter().copied().take(len).collect();
         let count = self.write_plain(to, &bytes)?;
-        self.fifo(from).take(&mut vec![0; count]);
+        self.altering_fifo(from, |pipe| pipe.take(&mut vec![0; count]));
         self.changed();
         Ok(count)
     }

@@ -108,16 +108,19 @@ impl Scheduler {
             if kernel.steps > kernel.config.steps {
                 return Err(Outcome::StepLimit);
             }
+            // What tells whether the others can go on is not what this step has touched: they look
+            // themselves.
+            let touches = kernel.touches.take();
             if !std::mem::take(&mut kernel.is_listed) {
                 kernel.list_runnable();
             }
+            kernel.touches.forget();
             std::mem::swap(&mut self.runnable, &mut kernel.runnable);
             let timer_counts = kernel.config.timers_race || self.runnable.is_empty();
             let timer = if timer_counts { kernel.next_deadline() } else { None };
             let turn = Turn { runnable: &self.runnable, timer: timer.is_some() };
             if kernel.config.orderly {
-                let touches = kernel.touches.take();
-                let seen = Seen { touches: &touches, turn, is_race: kernel.is_race };
+                let seen = Seen { touches: &touches, turn, is_race: kernel.is_race, readers: &kernel.readers };
                 if !chooser.watch(&seen) {
                     return Err(Outcome::StepLimit);
                 }

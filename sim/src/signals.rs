@@ -99,7 +99,13 @@ impl Kernel {
         if process.stage != Stage::Running {
             return;
         }
-        self.touches.alters(Thing::Pending(pid));
+        let is_kept = process.blocked.contains(signal) && !matches!(signal, Signal::KILL | Signal::STOP);
+        if is_kept {
+            // Those that wait are a set.
+            self.touches.adds_to(Thing::Pending(pid));
+        } else {
+            self.touches.alters(Thing::Pending(pid));
+        }
         if STOPS.contains(&signal) || signal == Signal::CONT {
             self.touches.alters(Thing::Everything);
         }
@@ -233,9 +239,11 @@ impl Kernel {
     pub(crate) fn read_signal(&mut self, pid: i32, fd: Fd) -> Result<Signal> {
         let file = self.file(pid, fd)?;
         let FileState::Signals(set) = self.files[file].state else { return Err(Errno::EBADF) };
+        self.sees(Thing::Pending(pid));
+        let waiting = self.processes[pid].pending.intersection(set);
+        let signal = waiting.lowest().ok_or(Errno::EAGAIN)?;
         self.alters(Thing::Pending(pid));
         let process = self.process(pid);
-        let signal = process.pending.intersection(set).lowest().ok_or(Errno::EAGAIN)?;
         process.pending.remove(signal);
         Ok(signal)
     }

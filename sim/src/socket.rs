@@ -175,7 +175,7 @@ impl Kernel {
         };
         self.alters(Thing::Link(self.sockets[socket].serial));
         self.sees(Thing::Link(self.sockets[listener].serial));
-        self.alters(Thing::Queue(self.sockets[listener].serial));
+        self.alters_queue(listener);
         let Role::Listening { backlog, queue } = &self.sockets[listener].role else {
             return Err(Errno::ECONNREFUSED);
         };
@@ -213,7 +213,7 @@ impl Kernel {
     pub(crate) fn accept(&mut self, pid: i32, fd: Fd) -> Result<Tried<Fd>> {
         let (file, listener) = self.socket_of(pid, fd)?;
         self.free_descriptor(pid)?;
-        self.alters(Thing::Queue(self.sockets[listener].serial));
+        self.alters_queue(listener);
         let Role::Listening { queue, .. } = &mut self.sockets[listener].role else {
             return Err(Errno::EINVAL);
         };
@@ -233,6 +233,7 @@ impl Kernel {
         self.changed();
         self.alters(Thing::Link(closed.serial));
         self.alters(Thing::Queue(closed.serial));
+        self.alters(Thing::News(closed.serial));
         if let Some(inode) = closed.bound {
             self.alters(Thing::Node(self.inodes[inode].number));
             self.inodes[inode].node = Node::Socket(None);
@@ -267,7 +268,7 @@ impl Kernel {
 
     fn part(&mut self, from: Id<Socket>, reset: bool) {
         self.alters(Thing::Link(self.sockets[from].serial));
-        self.alters(Thing::Queue(self.sockets[from].serial));
+        self.alters_queue(from);
         let it = &mut self.sockets[from];
         it.role = Role::Connected { peer: None };
         if reset {
@@ -319,7 +320,11 @@ impl Kernel {
             self.signal(pid, PIPE);
             return if *done > 0 { Ok(Tried::Done(*done)) } else { Err(Errno::EPIPE) };
         };
-        self.alters(Thing::Queue(self.sockets[peer].serial));
+        let serial = self.sockets[peer].serial;
+        self.alters(Thing::Queue(serial));
+        if self.sockets[peer].incoming.is_empty() {
+            self.alters(Thing::News(serial));
+        }
         let before = *done;
         while *done < bytes.len() && self.sockets[peer].memory < self.config.socket_bytes {
             let len = MESSAGE_BYTES.min(bytes.len() - *done);
@@ -391,20 +396,25 @@ impl Kernel {
     ) -> Result<Tried<usize>> {
         self.sees(Thing::File(self.files[file].serial));
         self.sees(Thing::Link(self.sockets[socket].serial));
-        self.alters(Thing::Queue(self.sockets[socket].serial));
-        let it = &mut self.sockets[socket];
-        let Role::Connected { peer } = it.role else { return Err(Errno::EINVAL) };
+        let serial = self.sockets[socket].serial;
+        self.sees(Thing::News(serial));
+        let Role::Connected { peer } = self.sockets[socket].role else { return Err(Errno::EINVAL) };
         if buffer.is_empty() {
             return Ok(Tried::Done(0));
         }
-        if it.incoming.is_empty() {
-            return match it.error.take() {
-                Some(errno) => Err(errno),
+        if self.sockets[socket].incoming.is_empty() {
+            return match self.sockets[socket].error.take() {
+                Some(errno) => {
+                    self.alters_queue(socket);
+                    Err(errno)
+                }
                 None if peer.is_none() => Ok(Tried::Done(0)),
                 None if self.files[file].nonblock => Err(Errno::EAGAIN),
                 None => Ok(Tried::Wait(Wait::Readable(file))),
             };
         }
+        self.alters(Thing::Queue(serial));
+        let it = &mut self.sockets[socket];
         let mut count = 0;
         while count < buffer.len()
             && files.is_empty()
@@ -421,8 +431,16 @@ impl Kernel {
                 it.incoming.pop_front();
             }
         }
+        if it.incoming.is_empty() {
+            self.alters(Thing::News(serial));
+        }
         self.changed();
         Ok(Tried::Done(count))
+    }
+
+    fn alters_queue(&self, socket: Id<Socket>) {
+        self.alters(Thing::Queue(self.sockets[socket].serial));
+        self.alters(Thing::News(self.sockets[socket].serial));
     }
 
     pub(crate) fn unread_socket(&self, socket: Id<Socket>) -> Result<usize> {

@@ -2,9 +2,10 @@
 //! as well have come the other way round.
 //!
 //! Two steps of different processes are *independent* if neither changes anything that the other
-//! touches. Then the order of two such neighbours makes no difference: the machine is the same
-//! after both, and neither lets or keeps the other from being done. Where a call's way through the
-//! kernel is not told thing by thing, it touches [`Thing::Everything`].
+//! touches, but by adding to it in a way for which it is all the same who was first. Then the order
+//! of two such neighbours makes no difference: the machine is the same after both, and neither lets
+//! or keeps the other from being done. Where a call's way through the kernel is not told thing by
+//! thing, it touches [`Thing::Everything`].
 
 use std::cell::RefCell;
 
@@ -24,8 +25,11 @@ pub(crate) enum Thing {
     Node(u64),
     /// What a regular file holds.
     Data(u64),
-    /// A pipe or fifo, and who has it open.
+    /// What is in a pipe or fifo, and how many have it open.
     Fifo(u64),
+    /// Whether a pipe or fifo is empty, is full, and is open at either side: all that a poll tells.
+    /// It changes only together with the pipe itself.
+    FifoState(u64),
     /// Whether a file is a program that runs, or is open to be written.
     Text(u64),
     /// Where an open file stands, and how it is to be read.
@@ -36,6 +40,8 @@ pub(crate) enum Thing {
     Link(u64),
     /// What waits in a socket to be read, or to be accepted.
     Queue(u64),
+    /// Whether anything waits there. It changes only together with the queue itself.
+    News(u64),
     /// A terminal.
     Terminal(u64),
     /// Which terminals there are.
@@ -56,11 +62,34 @@ pub(crate) enum Thing {
     Pids,
 }
 
+/// What is done to a thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Deed {
+    /// It is looked at.
+    Looks,
+    /// Something is put to it without a look: who does that first makes no difference.
+    Adds,
+    /// It becomes another one, or is looked at and added to.
+    Changes,
+}
+
+impl Deed {
+    /// Both of them.
+    fn and(self, other: Deed) -> Deed {
+        if self == other { self } else { Deed::Changes }
+    }
+
+    /// Whether it makes no difference which of the two is done first, by different processes.
+    fn commutes(self, other: Deed) -> bool {
+        self == other && self != Deed::Changes
+    }
+}
+
 /// A thing that was touched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Touch {
     pub(crate) thing: Thing,
-    pub(crate) changed: bool,
+    pub(crate) deed: Deed,
 }
 
 /// What the step under way has touched so far, if anybody wants to know.
@@ -84,29 +113,49 @@ impl Touches {
 
     #[inline]
     pub(crate) fn sees(&self, thing: Thing) {
-        self.note(thing, false);
+        self.note(thing, Deed::Looks);
+    }
+
+    #[inline]
+    pub(crate) fn adds_to(&self, thing: Thing) {
+        self.note(thing, Deed::Adds);
     }
 
     #[inline]
     pub(crate) fn alters(&self, thing: Thing) {
-        self.note(thing, true);
+        self.note(thing, Deed::Changes);
     }
 
     #[inline]
-    fn note(&self, thing: Thing, changed: bool) {
+    fn note(&self, thing: Thing, deed: Deed) {
         if self.wanted {
-            self.list.borrow_mut().push(Touch { thing, changed });
+            self.list.borrow_mut().push(Touch { thing, deed });
         }
+    }
+
+    /// What was looked at since this was last taken was no part of a step.
+    pub(crate) fn forget(&mut self) {
+        self.list.get_mut().clear();
     }
 
     /// What was touched since this was last asked: each thing once, sorted.
     pub(crate) fn take(&mut self) -> Vec<Touch> {
         let mut list = std::mem::take(self.list.get_mut());
-        // Of a thing that was both looked at and changed the change is what counts.
-        list.sort_unstable_by_key(|touch| (touch.thing, !touch.changed));
-        list.dedup_by_key(|touch| touch.thing);
+        settle(&mut list);
         list
     }
+}
+
+/// Sorts touches, and has each thing in them once.
+pub(crate) fn settle(list: &mut Vec<Touch>) {
+    list.sort_unstable();
+    list.dedup_by(|later, kept| {
+        let is_same = later.thing == kept.thing;
+        if is_same {
+            kept.deed = kept.deed.and(later.deed);
+        }
+        is_same
+    });
 }
 
 /// Whether it makes no difference which of two steps of different processes comes first.
@@ -121,7 +170,7 @@ pub(crate) fn are_independent(one: &[Touch], other: &[Touch]) -> bool {
         match a.thing.cmp(&b.thing) {
             std::cmp::Ordering::Less => drop(one.next()),
             std::cmp::Ordering::Greater => drop(other.next()),
-            std::cmp::Ordering::Equal if a.changed || b.changed => return false,
+            std::cmp::Ordering::Equal if !a.deed.commutes(b.deed) => return false,
             std::cmp::Ordering::Equal => {
                 one.next();
                 other.next();
@@ -145,6 +194,12 @@ impl Kernel {
         self.touches.sees(thing);
     }
 
+    /// The step under way adds to this.
+    #[inline]
+    pub(crate) fn adds_to(&self, thing: Thing) {
+        self.touches.adds_to(thing);
+    }
+
     /// The step under way changes this.
     #[inline]
     pub(crate) fn alters(&self, thing: Thing) {
@@ -156,23 +211,32 @@ impl Kernel {
 mod tests {
     use super::*;
 
-    fn touches(list: &[(Thing, bool)]) -> Vec<Touch> {
+    fn touches(list: &[(Thing, Deed)]) -> Vec<Touch> {
         let mut touches = Touches::default();
         touches.want(true);
-        list.iter().for_each(|(thing, changed)| touches.note(*thing, *changed));
+        list.iter().for_each(|(thing, deed)| touches.note(*thing, *deed));
         touches.take()
     }
 
     #[test]
     fn only_a_change_of_what_the_other_touches_makes_a_difference() {
-        let (reads, changes) = ((Thing::Data(1), false), (Thing::Data(1), true));
-        let other = (Thing::Data(2), true);
-        assert!(are_independent(&touches(&[reads]), &touches(&[reads, other])));
-        assert!(!are_independent(&touches(&[reads]), &touches(&[reads, changes])));
-        assert!(!are_independent(&touches(&[changes]), &touches(&[other, reads])));
-        assert!(are_independent(&touches(&[changes]), &touches(&[other])));
-        let all = touches(&[other, (Thing::Everything, true)]);
+        let one = Thing::Data(1);
+        let (looks, adds, changes) = ((one, Deed::Looks), (one, Deed::Adds), (one, Deed::Changes));
+        let other = (Thing::Data(2), Deed::Changes);
+        let are_independent = |one: &[(Thing, Deed)], two: &[(Thing, Deed)]| {
+            let (one, two) = (touches(one), touches(two));
+            assert_eq!(are_independent(&one, &two), are_independent(&two, &one));
+            are_independent(&one, &two)
+        };
+        assert!(are_independent(&[looks], &[looks, other]));
+        assert!(are_independent(&[adds], &[other, adds]));
+        assert!(!are_independent(&[looks], &[adds]));
+        assert!(!are_independent(&[looks, adds], &[adds]));
+        assert!(!are_independent(&[looks], &[looks, changes]));
+        assert!(!are_independent(&[changes], &[other, looks]));
+        assert!(are_independent(&[changes], &[other]));
+        let all = [other, (Thing::Everything, Deed::Changes)];
         assert!(!are_independent(&all, &[]));
-        assert!(!are_independent(&touches(&[reads]), &all));
+        assert!(!are_independent(&[looks], &all));
     }
 }

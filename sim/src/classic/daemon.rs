@@ -22,6 +22,10 @@ pub(super) fn play(host: &mut SimHost<'_>, plan: &Plan) -> Vec<Told> {
     let mut patience = Patience::default();
     let mut conversations: Vec<Conversation> = Vec::new();
     let mut told = Vec::new();
+    if plan.race {
+        host.begin_race();
+        host.only_read();
+    }
     for process in &plan.processes {
         while conversations.first().is_some_and(|init| init.pid(host).is_none() && !init.is_over())
         {

@@ -52,7 +52,7 @@ pub struct Expected {
 }
 
 impl Expected {
-    fn ended(status: i32, stdout: impl Into<Vec<u8>>) -> Expected {
+    pub(super) fn ended(status: i32, stdout: impl Into<Vec<u8>>) -> Expected {
         Expected { status: Some(status.to_string()), stdout: stdout.into(), ..Expected::default() }
     }
 
@@ -68,7 +68,7 @@ pub fn flow(name: &str) -> Option<Flow> {
 }
 
 /// A container's first process that runs a guest's words.
-fn guest(name: &'static str, dialect: Dialect, words: &[&str], expected: Expected) -> Flow {
+pub(super) fn guest(name: &'static str, dialect: Dialect, words: &[&str], expected: Expected) -> Flow {
     scripted(name, dialect, &json!({ "container": { "argv": argv(words) } }), expected)
 }
 
@@ -86,6 +86,7 @@ fn scripted(name: &'static str, dialect: Dialect, script: &Value, expected: Expe
             dialect,
             env: Vec::new(),
             processes: vec![init],
+            race: false,
         }),
         files: vec![("bundle/fake-runc.json".to_owned(), script.to_string().into_bytes())],
         faults: Vec::new(),
@@ -94,14 +95,14 @@ fn scripted(name: &'static str, dialect: Dialect, script: &Value, expected: Expe
 }
 
 impl Flow {
-    fn plan(mut self, change: impl FnOnce(&mut Plan)) -> Flow {
+    pub(super) fn plan(mut self, change: impl FnOnce(&mut Plan)) -> Flow {
         if let Actor::Daemon(plan) = &mut self.actor {
             change(plan);
         }
         self
     }
 
-    fn init(self, change: impl FnOnce(&mut Process)) -> Flow {
+    pub(super) fn init(self, change: impl FnOnce(&mut Process)) -> Flow {
         self.plan(|plan| change(&mut plan.processes[0]))
     }
 

@@ -7,6 +7,7 @@ mod flows;
 mod lean;
 mod oracles;
 mod plan;
+mod races;
 mod user;
 
 use std::cell::RefCell;
@@ -19,6 +20,7 @@ use wavetank::manager::RunOptions;
 
 pub use flows::{Actor, Expected, Flow, flow, flows};
 pub use plan::{Plan, Process, Told};
+pub(crate) use races::{RACES, races};
 pub use user::Typed;
 
 pub use crate::run::Run;

@@ -15,6 +15,9 @@ pub struct Plan {
     /// The processes, the container's first one first. The others are started once it is there,
     /// and its input is kept open until they have ended.
     pub processes: Vec<Process>,
+    /// From the start of the shim on all orders are tried, where somebody does that; the daemon
+    /// then reads what it is told when nobody else can go on.
+    pub race: bool,
 }
 
 /// One process, and what its client does.

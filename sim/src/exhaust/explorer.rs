@@ -9,7 +9,7 @@
 
 use crate::choose::{Choose, Seen, Turn};
 use crate::exhaust::order::Order;
-use crate::touch::{Thing, Touch, are_independent};
+use crate::touch::{Deed, Thing, Touch, are_independent, settle};
 
 /// The pid that stands for time, which passes only when nobody can run.
 const TIME: i32 = 0;
@@ -18,6 +18,8 @@ const TIME: i32 = 0;
 struct Place {
     /// Who could.
     able: Vec<i32>,
+    /// Nobody else could, and that is why.
+    is_last_resort: bool,
     /// Who did in this run.
     chosen: i32,
     /// Who is to be tried here, those included that were.
@@ -33,13 +35,12 @@ struct Place {
 impl Place {
     /// Adds what the step has touched with the answers that it was given this time.
     fn note(&mut self, touches: &[Touch]) {
-        if self.chosen == TIME {
-            self.touches = vec![Touch { thing: Thing::Everything, changed: true }];
+        if self.is_last_resort {
+            self.touches = vec![Touch { thing: Thing::Everything, deed: Deed::Changes }];
             return;
         }
         self.touches.extend_from_slice(touches);
-        self.touches.sort_unstable_by_key(|touch| (touch.thing, !touch.changed));
-        self.touches.dedup_by_key(|touch| touch.thing);
+        settle(&mut self.touches);
     }
 }
 
@@ -65,6 +66,8 @@ pub(crate) struct Explorer {
     next: Option<i32>,
     tape: Vec<u32>,
     reduces: bool,
+    /// Those who only read go on when they like, and not only when nobody else can.
+    reads_race: bool,
     /// How many questions the step under way has asked.
     asked: usize,
     /// The first place whose step is another one than in the run before.
@@ -74,7 +77,7 @@ pub(crate) struct Explorer {
 impl Explorer {
     /// A race is over when everybody has waited so often. Without `reduces` it is every order, each
     /// by itself.
-    pub(crate) fn new(periods: usize, reduces: bool) -> Explorer {
+    pub(crate) fn new(periods: usize, reduces: bool, reads_race: bool) -> Explorer {
         Explorer {
             places: Vec::new(),
             at: 0,
@@ -84,6 +87,7 @@ impl Explorer {
             next: None,
             tape: Vec::new(),
             reduces,
+            reads_race,
             asked: 0,
             news: 0,
         }
@@ -139,8 +143,19 @@ impl Explorer {
         false
     }
 
+    /// Who can go on, and whether that is because nobody else could.
+    fn able(&self, seen: &Seen<'_>) -> (Vec<i32>, bool) {
+        let all = seen.turn.runnable;
+        if self.reads_race {
+            return (all.to_vec(), false);
+        }
+        let racers: Vec<i32> =
+            all.iter().copied().filter(|pid| !seen.readers.contains(pid)).collect();
+        if racers.is_empty() { (all.to_vec(), true) } else { (racers, false) }
+    }
+
     /// A place where nobody has been. False if all who could go on sleep.
-    fn arrive(&mut self, able: &[i32]) -> bool {
+    fn arrive(&mut self, able: &[i32], is_last_resort: bool) -> bool {
         let mut asleep = Vec::new();
         if self.reduces
             && let Some(last) = self.places.last()
@@ -154,7 +169,9 @@ impl Explorer {
         let Some(chosen) = able.iter().copied().find(awake) else { return false };
         let wanted = if self.reduces { vec![chosen] } else { able.to_vec() };
         let (answers, touches) = (Vec::new(), Vec::new());
-        self.places.push(Place { able: able.to_vec(), chosen, wanted, asleep, answers, touches });
+        let able = able.to_vec();
+        let place = Place { able, is_last_resort, chosen, wanted, asleep, answers, touches };
+        self.places.push(place);
         true
     }
 
@@ -163,8 +180,8 @@ impl Explorer {
         let steps = self.places.iter().map(|it| (it.chosen, &it.touches[..]));
         let order = Order::of(steps);
         for later in self.news..self.places.len() {
-            // Time passes when nobody can run, and at no other moment.
-            if self.places[later].chosen == TIME {
+            // Time passes when nobody can run, and at no other moment. So do those who only read.
+            if self.places[later].is_last_resort {
                 continue;
             }
             for &earlier in &order.races[later] {
@@ -213,19 +230,19 @@ impl Choose for Explorer {
             Part::Before | Part::After => return true,
             Part::Enough => return false,
         }
-        let time = [TIME];
-        let mut able = seen.turn.runnable;
+        let (able, mut is_last_resort) = self.able(seen);
+        let mut able = &able[..];
         if able.is_empty() {
             self.periods_left = self.periods_left.saturating_sub(1);
             if self.periods_left == 0 || !seen.turn.timer {
                 self.part = Part::After;
                 return true;
             }
-            able = &time;
+            (able, is_last_resort) = (&[TIME], true);
         }
         if let Some(place) = self.places.get(self.at) {
             assert_eq!(place.able, able, "the same answers led elsewhere");
-        } else if !self.arrive(able) {
+        } else if !self.arrive(able, is_last_resort) {
             self.part = Part::Enough;
             return false;
         }
@@ -276,8 +293,7 @@ mod tests {
     type Body = fn(&mut SimHost<'_>);
 
     /// How many orders were run, and what was in the log after them.
-    fn walk(reduces: bool, programs: &[Body]) -> (usize, BTreeSet<String>) {
-        let mut explorer = Explorer::new(1, reduces);
+    fn walk(mut explorer: Explorer, programs: &[Body]) -> (usize, BTreeSet<String>) {
         let (mut orders, mut seen) = (0, BTreeSet::new());
         loop {
             let mut world = World::new(Config { orderly: true, ..Config::default() });
@@ -327,6 +343,11 @@ mod tests {
         }
     }
 
+    fn only_reads(host: &mut SimHost<'_>) {
+        host.only_read();
+        append(host, "r");
+    }
+
     fn aside(host: &mut SimHost<'_>) {
         host.mkdir(Path::new("/a"), 0o755).unwrap();
         host.rmdir(Path::new("/a")).unwrap();
@@ -351,10 +372,18 @@ mod tests {
     #[case::with_one_who_has_nothing_to_do_with_it(&[one, two, aside])]
     #[case::a_fifo_that_may_have_no_reader(&[give, take, one])]
     fn what_is_left_out_makes_no_difference(#[case] programs: &[Body]) {
-        let (all, seen) = walk(false, programs);
-        let (fewer, seen_by_fewer) = walk(true, programs);
+        let (all, seen) = walk(Explorer::new(1, false, true), programs);
+        let (fewer, seen_by_fewer) = walk(Explorer::new(1, true, true), programs);
         assert_eq!(seen_by_fewer, seen);
         assert!(seen.len() > 1, "there is nothing to be lost: {seen:?}");
         assert!(fewer < all, "{fewer} of {all} orders");
+    }
+
+    #[rstest]
+    #[case::whenever_it_may(true, &["1r", "r1"])]
+    #[case::when_nobody_else_can(false, &["1r"])]
+    fn who_only_reads_goes_on(#[case] reads_race: bool, #[case] logs: &[&str]) {
+        let (_, seen) = walk(Explorer::new(1, true, reads_race), &[only_reads, one]);
+        assert!(seen.iter().eq(logs), "{seen:?}");
     }
 }

@@ -1,13 +1,20 @@
 //! Races of which every order is tried.
 //!
-//! A race begins when everybody waits, and the daemon then does the things that race; it is over when
-//! everybody waits again. In between *all orders of all calls of all processes* are tried, the daemon's
-//! included, however often they change places; of orders that differ only in which of two independent
-//! neighbours comes first, one. Before and after it, the run is the plain one. No call is cut short
-//! or fails, and time passes only when nobody can run.
+//! A race begins when everybody waits, and the daemon then makes the calls that race; it is over when
+//! everybody waits again, which is before the daemon does anything else. In between *all orders of
+//! all calls of all processes* are tried, however often they change places; of orders that differ
+//! only in which of two independent neighbours comes first, one. Before and after it, the run is the
+//! plain one. No call is cut short or fails, and time passes only when nobody can run.
+//!
+//! The daemon is one of these processes as long as it makes calls. What it does afterwards is to
+//! read what it is told, and in most races ([`Step::Race`](crate::task::Step::Race) says in which)
+//! it does that only when nobody else can go on: all orders are those of shims, runtimes and
+//! containers. [`Race::everybody`] has it read whenever it may.
 
 mod explorer;
 mod order;
+#[cfg(test)]
+mod swaps;
 
 use std::collections::BTreeSet;
 
@@ -26,13 +33,16 @@ pub struct Race {
     pub name: &'static str,
     /// What races with what.
     pub title: &'static str,
+    /// The daemon's reading is part of it, whatever the flow says.
+    pub everybody: bool,
 }
 
 /// The races of both doors.
 #[must_use]
 pub fn races() -> Vec<Race> {
-    let race = |(name, title)| Race { name, title };
-    crate::task::RACES.iter().copied().map(race).collect()
+    let race = |(name, title)| Race { name, title, everybody: false };
+    let all = crate::task::RACES.iter().chain(crate::classic::RACES);
+    all.copied().map(race).collect()
 }
 
 /// What came of trying the orders of a race.
@@ -96,7 +106,8 @@ impl Race {
         let mut tried = Tried::default();
         let case = Case { bug, ..Case::of(self.name) };
         let Some(flow) = case.flow() else { return (tried, None) };
-        let broken = walk(&flow, reduces, &mut tried, go_on);
+        let explorer = Explorer::new(1, reduces, self.everybody);
+        let broken = walk(&flow, explorer, &mut tried, go_on);
         (tried, broken.map(|(failure, answers)| Broken { failure, tape: Tape::new(case, answers) }))
     }
 }
@@ -104,11 +115,10 @@ impl Race {
 /// Tries the orders of a flow's race, until one fails.
 fn walk(
     flow: &Flow,
-    reduces: bool,
+    mut explorer: Explorer,
     tried: &mut Tried,
     go_on: &mut dyn FnMut() -> bool,
 ) -> Option<(Failure, Vec<u32>)> {
-    let mut explorer = Explorer::new(1, reduces);
     while go_on() {
         let run = flow.run(&mut explorer, false);
         tried.steps = tried.steps.max(explorer.steps());

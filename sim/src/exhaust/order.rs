@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use crate::touch::{Thing, Touch};
+use crate::touch::{Deed, Thing, Touch};
 
 /// What has last been done to a thing.
 #[derive(Default)]
 struct Last {
     change: Option<usize>,
+    /// Since then.
     looks: Vec<usize>,
+    adds: Vec<usize>,
 }
 
 /// The order that the steps of a run have because of what they touch.
@@ -45,11 +47,20 @@ impl Order {
             for touch in touches {
                 let last = things.entry(touch.thing).or_default();
                 before.extend(last.change);
-                if touch.changed {
-                    before.append(&mut last.looks);
-                    last.change = Some(step);
-                } else {
-                    last.looks.push(step);
+                match touch.deed {
+                    Deed::Looks => {
+                        before.extend(&last.adds);
+                        last.looks.push(step);
+                    }
+                    Deed::Adds => {
+                        before.extend(&last.looks);
+                        last.adds.push(step);
+                    }
+                    Deed::Changes => {
+                        before.append(&mut last.looks);
+                        before.append(&mut last.adds);
+                        last.change = Some(step);
+                    }
                 }
             }
             before.sort_unstable();

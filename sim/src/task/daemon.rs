@@ -60,6 +60,8 @@ struct Daemon<'f> {
     repeated: u32,
     patience: Patience,
     has_cleaned_up: bool,
+    /// All that it still does in a race is to read.
+    only_reads: bool,
     told: Told,
 }
 
@@ -94,6 +96,7 @@ pub(super) fn play(host: &mut SimHost<'_>, flow: &Flow) -> Told {
         repeated: 0,
         patience: Patience::default(),
         has_cleaned_up: false,
+        only_reads: false,
         told: Told::default(),
     };
     daemon.begin(host);
@@ -146,6 +149,9 @@ impl Daemon<'_> {
         let now = host.now();
         let able: Vec<usize> = (0..self.threads.len()).filter(|at| self.can_go(*at, now)).collect();
         if able.is_empty() {
+            if self.only_reads {
+                host.only_read();
+            }
             return self.turn(host, None);
         }
         // First those who can; then everybody else in the machine a little, or as far as they come.
@@ -257,7 +263,8 @@ impl Daemon<'_> {
                     let _ = host.kill(Pid(pid), Signal::KILL);
                 }
             }
-            Step::Race => {
+            Step::Race(part) => {
+                self.only_reads = part == super::plan::Daemon::Reads;
                 let _ = host.poll(&mut [], Some(LOOK_AGAIN));
                 host.begin_race();
             }

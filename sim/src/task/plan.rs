@@ -145,7 +145,16 @@ pub enum Step {
     /// Somebody else kills a process.
     KillProcess(Name),
     /// Waits until everybody waits; from then on all orders are tried, where somebody does that.
-    Race,
+    Race(Daemon),
+}
+
+/// What the daemon does in a race, once it has made its calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Daemon {
+    /// It reads what it is told as soon as it likes, and that is part of the race.
+    TakesPart,
+    /// It reads what it is told when nobody else can go on.
+    Reads,
 }
 
 /// What a thread waits for.

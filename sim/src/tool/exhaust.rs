@@ -35,20 +35,25 @@ struct Found {
     tape: PathBuf,
 }
 
-pub(crate) fn exhaust(
-    terms: &Terms,
-    names: &[String],
-    bug: Option<&str>,
-    limit: Option<f64>,
-) -> Done {
+/// How races are tried.
+pub(crate) struct How {
+    /// Seconds after which one is left as it is.
+    pub(crate) limit: Option<f64>,
+    /// The daemon's reading is part of each.
+    pub(crate) everybody: bool,
+}
+
+pub(crate) fn exhaust(terms: &Terms, names: &[String], bug: Option<&str>, how: How) -> Done {
     can_unwind()?;
     let bug = bug.map(|name| Bug::named(name).ok_or_else(|| format!("there is no bug {name}")));
     let bug = bug.transpose()?;
     let named = |name: &String| Race::named(name).ok_or_else(|| format!("there is no race {name}"));
-    let races = match names {
+    let How { limit, everybody } = how;
+    let mut races = match names {
         [] => races(),
         names => names.iter().map(named).collect::<Result<_, _>>()?,
     };
+    races.iter_mut().for_each(|race| race.everybody = everybody);
     let limit = limit.map(Duration::from_secs_f64);
     let bar = terms.bar(0, "orders");
     let start = Instant::now();
@@ -57,7 +62,9 @@ pub(crate) fn exhaust(
     let queue = std::sync::Mutex::new(races.iter());
     let work = || {
         let mut done = Vec::new();
-        while let Some(race) = next(&queue) {
+        while !terms.interrupted()
+            && let Some(race) = next(&queue)
+        {
             done.push((race, try_race(terms, &bar, race, bug, limit)));
         }
         done

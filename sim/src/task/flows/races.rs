@@ -3,7 +3,7 @@
 use wavetank::host::WindowSize;
 use wavetank::ttrpc::Code;
 
-use super::super::plan::{Answer, Ask, Name, Step, Until, done};
+use super::super::plan::{Answer, Ask, Daemon, Step, Until, done};
 use super::{Flow, birth, burial, flow_of, process, steps};
 use crate::Config;
 
@@ -19,6 +19,8 @@ pub(crate) const RACES: &[(&str, &str)] = &[
 
 const SIZE: WindowSize = WindowSize { columns: 91, rows: 37 };
 
+const SLEEP: &[&str] = &["sleep-ms", "1000000"];
+
 /// A life with a race in it, which several threads of the daemon begin at once.
 fn race(
     name: &'static str,
@@ -27,18 +29,26 @@ fn race(
     before: &[Step],
     at_once: &[Vec<Step>],
 ) -> Flow {
-    let mut first = steps(&[before, &[Step::Race, Step::Mark("race")], &at_once[0]]);
+    let mut flow = flow_of(name, vec![process("c1", words, ends, "")], Vec::new());
+    flow.plan.threads = threads(before, at_once, &burial("c1"));
+    flow.config = Config { orderly: true, ..Config::default() };
+    flow
+}
+
+/// The first thread does what is before the race and after it.
+fn threads(before: &[Step], at_once: &[Vec<Step>], after: &[Step]) -> Vec<Vec<Step>> {
+    let mut first =
+        steps(&[before, &[Step::Race(Daemon::Reads), Step::Mark("race")], &at_once[0]]);
     let mut threads: Vec<Vec<Step>> = Vec::new();
     for (mark, thread) in ["second", "third"].into_iter().zip(&at_once[1..]) {
         first.push(Step::Until(Until::Marked(mark)));
         threads.push(steps(&[&[Step::Until(Until::Marked("race"))], thread, &[Step::Mark(mark)]]));
     }
-    threads.insert(0, steps(&[&first, &burial("c1")]));
-    let flow = flow_of(name, vec![process("c1", words, ends, "")], threads);
-    Flow { config: Config { orderly: true, ..Config::default() }, ..flow }
+    // Everybody waits: the race is over.
+    first.push(Step::Until(Until::Passed(1)));
+    threads.insert(0, steps(&[&first, after]));
+    threads
 }
-
-const SLEEP: &[&str] = &["sleep-ms", "1000000"];
 
 fn gone(answer: Answer) -> Answer {
     answer
@@ -47,36 +57,28 @@ fn gone(answer: Answer) -> Answer {
         .or(Code::NotFound, "no such container")
 }
 
-fn exec(name: Name) -> [Step; 2] {
-    [Step::Ask(Ask::Exec(name), done()), Step::Race]
-}
-
-pub(super) fn flows() -> Vec<Flow> {
-    let killed = vec![Step::KillProcess("c1")];
-    let life = birth("c1");
-    let (created, start) = life.split_at(4);
-    let exec_end = [
-        Step::Ask(Ask::Start("c1/e1"), done()),
+/// A race of an exec, in a container that goes on until it is killed.
+fn race_of_exec(name: &'static str, words: &[&'static str], at_once: &[Vec<Step>]) -> Flow {
+    let after = [
         Step::Until(Until::Ended("c1/e1")),
         Step::Ask(Ask::Delete("c1/e1"), done()),
         Step::Ask(Ask::Kill("c1", 9), done()),
     ];
-    let mut exit_exec = race("race/exit-exec", SLEEP, &[137], &[], &[Vec::new()]);
-    exit_exec.plan.processes.push(process("c1/e1", &["exit", "2"], &[2], ""));
-    exit_exec.plan.threads = vec![steps(&[&life, &exec("c1/e1"), &exec_end, &burial("c1")])];
+    let before = steps(&[&birth("c1"), &[Step::Ask(Ask::Exec("c1/e1"), done())]]);
+    let mut flow = race(name, SLEEP, &[137], &[], &[Vec::new()]);
+    flow.plan.processes.push(process("c1/e1", words, &[2], ""));
+    flow.plan.threads = threads(&before, at_once, &steps(&[&after, &burial("c1")]));
+    flow
+}
+
+/// `Delete` comes while `Kill` is at work, or the other way round.
+fn kill_delete() -> Flow {
     let delete = done()
         .or(Code::Unknown, "cannot delete a running process")
         .or(Code::NotFound, "container not created");
-    let mut kill_delete = race(
-        "race/kill-delete",
-        SLEEP,
-        &[137],
-        &life,
-        &[
-            vec![Step::Ask(Ask::Kill("c1", 9), gone(done()))],
-            vec![Step::Ask(Ask::Delete("c1"), delete)],
-        ],
-    );
+    let kill = vec![Step::Ask(Ask::Kill("c1", 9), gone(done()))];
+    let at_once = [kill, vec![Step::Ask(Ask::Delete("c1"), delete)]];
+    let mut flow = race("race/kill-delete", SLEEP, &[137], &birth("c1"), &at_once);
     // It may be deleted by then.
     let late = |step: &mut Step| match step {
         Step::Ask(Ask::Delete(_), answer) | Step::Ask(Ask::State(_), answer) => {
@@ -84,31 +86,43 @@ pub(super) fn flows() -> Vec<Flow> {
         }
         _ => {}
     };
-    kill_delete.plan.threads[0].iter_mut().for_each(late);
+    flow.plan.threads[0].iter_mut().for_each(late);
+    flow
+}
+
+pub(super) fn flows() -> Vec<Flow> {
+    let killed = vec![Step::KillProcess("c1")];
+    let life = birth("c1");
+    let (created, start) = life.split_at(4);
+    let close_io = vec![Step::Ask(Ask::CloseIo("c1"), gone(done()))];
     let reconnect = vec![Step::HangUp, Step::Ask(Ask::State("c1"), done())];
-    let resize = vec![Step::Ask(
-        Ask::Resize("c1", SIZE),
-        done().or(Code::NotFound, "container not created"),
-    )];
-    let resize_console = race(
-        "race/resize-console",
-        &["exit", "3"],
-        &[3],
-        &life[..3],
-        &[life[3..].to_vec(), resize],
-    );
+    let start_exec = vec![Step::Ask(Ask::Start("c1/e1"), done())];
+    let resize = vec![Step::Ask(Ask::Resize("c1/e1", SIZE), done())];
+    let console = [start_exec.clone(), resize];
     vec![
         race("race/exit-start", &["exit", "5"], &[5], created, &[start.to_vec()]),
-        exit_exec,
-        kill_delete,
-        race(
-            "race/close-io-exit",
-            SLEEP,
-            &[137],
-            &life,
-            &[vec![Step::Ask(Ask::CloseIo("c1"), gone(done()))], killed.clone()],
+        race_of_exec("race/exit-exec", &["exit", "2"], &[start_exec]),
+        kill_delete(),
+        race("race/close-io-exit", SLEEP, &[137], &life, &[close_io, killed.clone()]).reading(),
+        race_of_exec("race/resize-console", &["winsize", "exit", "2"], &console).change(
+            "c1/e1",
+            |it| {
+                it.terminal = true;
+                it.stdout = b"91x37".to_vec();
+            },
         ),
-        resize_console.change("c1", |it| it.terminal = true),
         race("race/reconnect-exit", SLEEP, &[137], &life, &[reconnect, killed]),
     ]
+}
+
+impl Flow {
+    /// The daemon's reading is part of the race.
+    fn reading(mut self) -> Flow {
+        for step in self.plan.threads.iter_mut().flatten() {
+            if let Step::Race(part) = step {
+                *part = Daemon::TakesPart;
+            }
+        }
+        self
+    }
 }

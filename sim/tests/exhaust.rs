@@ -1,0 +1,29 @@
+//! The races of which every order is tried: that none breaks a promise, that they are all, and that a
+//! bug of the race does not get through.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use rstest::rstest;
+use wavetank::host::Bug;
+use wavetank_sim::exhaust::Race;
+
+#[rstest]
+#[case("race/close-io-exit", 500)]
+fn no_order_of_a_race_breaks_a_promise(#[case] name: &str, #[case] at_least: u64) {
+    let (tried, broken) = Race::named(name).unwrap().try_all(None, &mut || true);
+    if let Some(broken) = broken {
+        panic!("{}\nits tape:\n{}", broken.failure, broken.tape);
+    }
+    assert!(tried.is_whole);
+    assert!(tried.orders >= at_least, "only {} orders", tried.orders);
+}
+
+/// The plain order, which is the first one, does not show it.
+#[rstest]
+#[case("race/exit-start", Bug::OneWaitPerSignal)]
+fn a_bug_of_the_race_is_found(#[case] name: &str, #[case] bug: Bug) {
+    let (tried, broken) = Race::named(name).unwrap().try_all(Some(bug), &mut || true);
+    let broken = broken.unwrap();
+    assert!(tried.orders > 1, "any order shows it");
+    let again = broken.tape.run(false).unwrap().failure.unwrap();
+    assert_eq!(again, broken.failure);
+}
