@@ -120,7 +120,12 @@ impl Scheduler {
             let timer = if timer_counts { kernel.next_deadline() } else { None };
             let turn = Turn { runnable: &self.runnable, timer: timer.is_some() };
             if kernel.config.orderly {
-                let seen = Seen { touches: &touches, turn, is_race: kernel.is_race, readers: &kernel.readers };
+                let seen = Seen {
+                    touches: &touches,
+                    turn,
+                    is_race: kernel.is_race,
+                    readers: &kernel.readers,
+                };
                 if !chooser.watch(&seen) {
                     return Err(Outcome::StepLimit);
                 }

@@ -99,7 +99,8 @@ impl Kernel {
         if process.stage != Stage::Running {
             return;
         }
-        let is_kept = process.blocked.contains(signal) && !matches!(signal, Signal::KILL | Signal::STOP);
+        let is_kept =
+            process.blocked.contains(signal) && !matches!(signal, Signal::KILL | Signal::STOP);
         if is_kept {
             // Those that wait are a set.
             self.touches.adds_to(Thing::Pending(pid));

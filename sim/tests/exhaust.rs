@@ -8,6 +8,11 @@ use wavetank_sim::exhaust::Race;
 
 #[rstest]
 #[case("race/close-io-exit", 500)]
+#[case("race/exit-exec", 50)]
+#[case("race/exit-start", 300)]
+#[case("race/classic-exit-start", 1)]
+#[case("race/classic-close-io-exit", 1)]
+#[case("race/classic-resize-console", 1)]
 fn no_order_of_a_race_breaks_a_promise(#[case] name: &str, #[case] at_least: u64) {
     let (tried, broken) = Race::named(name).unwrap().try_all(None, &mut || true);
     if let Some(broken) = broken {
@@ -19,7 +24,13 @@ fn no_order_of_a_race_breaks_a_promise(#[case] name: &str, #[case] at_least: u64
 
 /// The plain order, which is the first one, does not show it.
 #[rstest]
-#[case("race/exit-start", Bug::OneWaitPerSignal)]
+#[case("race/exit-exec", Bug::EarlyExitForgotten)]
+#[case("race/exit-start", Bug::ExitsDropped)]
+#[case("race/kill-delete", Bug::ExitsBehindRequests)]
+#[case("race/resize-console", Bug::EarlyResizeLost)]
+#[case("race/reconnect-exit", Bug::WaitsOnlyForward)]
+#[case("race/classic-resize-console", Bug::EarlyResizeLost)]
+#[case("race/classic-exit-start", Bug::OneWaitPerSignal)]
 fn a_bug_of_the_race_is_found(#[case] name: &str, #[case] bug: Bug) {
     let (tried, broken) = Race::named(name).unwrap().try_all(Some(bug), &mut || true);
     let broken = broken.unwrap();

@@ -68,7 +68,12 @@ pub fn flow(name: &str) -> Option<Flow> {
 }
 
 /// A container's first process that runs a guest's words.
-pub(super) fn guest(name: &'static str, dialect: Dialect, words: &[&str], expected: Expected) -> Flow {
+pub(super) fn guest(
+    name: &'static str,
+    dialect: Dialect,
+    words: &[&str],
+    expected: Expected,
+) -> Flow {
     scripted(name, dialect, &json!({ "container": { "argv": argv(words) } }), expected)
 }
 

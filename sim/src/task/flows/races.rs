@@ -20,6 +20,7 @@ pub(crate) const RACES: &[(&str, &str)] = &[
 const SIZE: WindowSize = WindowSize { columns: 91, rows: 37 };
 
 const SLEEP: &[&str] = &["sleep-ms", "1000000"];
+const WINSIZE: [&str; 3] = ["winsize", "sleep-ms", "1000000"];
 
 /// A life with a race in it, which several threads of the daemon begin at once.
 fn race(
@@ -37,8 +38,7 @@ fn race(
 
 /// The first thread does what is before the race and after it.
 fn threads(before: &[Step], at_once: &[Vec<Step>], after: &[Step]) -> Vec<Vec<Step>> {
-    let mut first =
-        steps(&[before, &[Step::Race(Daemon::Reads), Step::Mark("race")], &at_once[0]]);
+    let mut first = steps(&[before, &[Step::Race(Daemon::Reads), Step::Mark("race")], &at_once[0]]);
     let mut threads: Vec<Vec<Step>> = Vec::new();
     for (mark, thread) in ["second", "third"].into_iter().zip(&at_once[1..]) {
         first.push(Step::Until(Until::Marked(mark)));
@@ -57,16 +57,22 @@ fn gone(answer: Answer) -> Answer {
         .or(Code::NotFound, "no such container")
 }
 
-/// A race of an exec, in a container that goes on until it is killed.
-fn race_of_exec(name: &'static str, words: &[&'static str], at_once: &[Vec<Step>]) -> Flow {
+/// A race of an exec, in a container that goes on until it is killed. So may the exec.
+fn race_of_exec(
+    name: &'static str,
+    words: &[&'static str],
+    end: u32,
+    at_once: &[Vec<Step>],
+) -> Flow {
     let after = [
+        Step::Ask(Ask::Kill("c1/e1", 9), gone(done())),
         Step::Until(Until::Ended("c1/e1")),
         Step::Ask(Ask::Delete("c1/e1"), done()),
         Step::Ask(Ask::Kill("c1", 9), done()),
     ];
     let before = steps(&[&birth("c1"), &[Step::Ask(Ask::Exec("c1/e1"), done())]]);
     let mut flow = race(name, SLEEP, &[137], &[], &[Vec::new()]);
-    flow.plan.processes.push(process("c1/e1", words, &[2], ""));
+    flow.plan.processes.push(process("c1/e1", words, &[end], ""));
     flow.plan.threads = threads(&before, at_once, &steps(&[&after, &burial("c1")]));
     flow
 }
@@ -101,16 +107,13 @@ pub(super) fn flows() -> Vec<Flow> {
     let console = [start_exec.clone(), resize];
     vec![
         race("race/exit-start", &["exit", "5"], &[5], created, &[start.to_vec()]),
-        race_of_exec("race/exit-exec", &["exit", "2"], &[start_exec]),
+        race_of_exec("race/exit-exec", &["exit", "2"], 2, &[start_exec]),
         kill_delete(),
         race("race/close-io-exit", SLEEP, &[137], &life, &[close_io, killed.clone()]).reading(),
-        race_of_exec("race/resize-console", &["winsize", "exit", "2"], &console).change(
-            "c1/e1",
-            |it| {
-                it.terminal = true;
-                it.stdout = b"91x37".to_vec();
-            },
-        ),
+        race_of_exec("race/resize-console", &WINSIZE, 137, &console).change("c1/e1", |it| {
+            it.terminal = true;
+            it.stdout = b"91x37".to_vec();
+        }),
         race("race/reconnect-exit", SLEEP, &[137], &life, &[reconnect, killed]),
     ]
 }
