@@ -36,6 +36,7 @@ struct Found {
 }
 
 /// How races are tried.
+#[derive(Clone, Copy)]
 pub(crate) struct How {
     /// Seconds after which one is left as it is.
     pub(crate) limit: Option<f64>,
