@@ -11,11 +11,11 @@ use containerd_shim_protos::protobuf::Message;
 
 use crate::Error;
 use crate::files::read_file;
-use crate::host::{Bug, Errno, Host, Mark};
+use crate::host::{Bug, Errno, Host, Mark, Pid};
 use crate::oci::{Failure, Runc, failure_message, last_error_since, log_length, parse_pid};
 
 use super::arguments::Arguments;
-use super::exit_record::ExitRecord;
+use super::exit_record::{DELETED, EXIT, ExitRecord};
 use super::mounts;
 use super::options::Options;
 use super::runtime_call::call;
@@ -29,6 +29,8 @@ const RUNTIME_LIMIT: Duration = Duration::from_secs(4);
 const FILE_MAX: usize = 1024 * 1024;
 /// The exit status of a process that was killed, which is all that one can tell of it.
 const KILLED: u32 = 137;
+/// The pid of a process that is unknown: as an unsigned number, what containerd's own shim says.
+const UNKNOWN_PID: Pid = Pid(-1);
 
 /// Gives what is to be answered on stdout, and warnings.
 ///
@@ -61,27 +63,45 @@ pub(super) fn delete<H: Host>(
     if let Err(error) = remove_dead_socket(host, &bundle) {
         warn("failed to remove the socket of a shim that is gone", &error);
     }
-    let record = ExitRecord::read(host, &bundle).unwrap_or_else(|error| {
+    let record = read_record(host, &bundle).unwrap_or_else(|error| {
         warn("failed to read how the container ended", &error);
         None
     });
-    let response = match record {
-        Some(record) if !host.planted(Bug::InventedStatus) => {
-            let pid = u32::try_from(record.pid.0).unwrap_or(u32::MAX);
-            response(pid, record.exit_status, record.exited_at)
-        }
-        _ => {
-            host.mark(Mark::EndInvented);
-            let pid = read_pid(host, &bundle).unwrap_or_else(|error| {
-                warn("failed to read the container's pid", &error);
-                u32::MAX
-            });
-            response(pid, KILLED, host.wall_clock())
-        }
+    let record = match record {
+        Some(record) if !host.planted(Bug::InventedStatus) => record,
+        _ => invent(host, &bundle, &mut warn),
     };
     let response =
-        response.write_to_bytes().map_err(|error| Error::invalid("the answer", error))?;
+        response(record).write_to_bytes().map_err(|error| Error::invalid("the answer", error))?;
     Ok((response, warnings))
+}
+
+/// How the container ended, if the shim could tell, and else what was said of it before.
+fn read_record<H: Host>(host: &mut H, bundle: &Path) -> Result<Option<ExitRecord>, Error> {
+    match ExitRecord::read(host, bundle, EXIT)? {
+        Some(record) => Ok(Some(record)),
+        None => ExitRecord::read(host, bundle, DELETED),
+    }
+}
+
+/// Nobody knows how the container ended. What is said of it is written down, to be said again.
+fn invent<H: Host>(
+    host: &mut H,
+    bundle: &Path,
+    warn: &mut impl FnMut(&str, &dyn std::fmt::Display),
+) -> ExitRecord {
+    host.mark(Mark::EndInvented);
+    let pid = read_pid(host, bundle).unwrap_or_else(|error| {
+        warn("failed to read the container's pid", &error);
+        UNKNOWN_PID
+    });
+    let record = ExitRecord { pid, exit_status: KILLED, exited_at: host.wall_clock() };
+    match record.write(host, bundle, DELETED) {
+        // Without a bundle there is nobody to ask again.
+        Ok(()) | Err(Error::System { errno: Errno::ENOENT, .. }) => {}
+        Err(error) => warn("failed to write down what was said of the end", &error),
+    }
+    record
 }
 
 /// The container's bundle: the one that is named, or its neighbour of the working directory.
@@ -122,12 +142,11 @@ fn remove_dead_socket<H: Host>(host: &mut H, bundle: &Path) -> Result<(), Error>
     socket::remove_dead(host, Path::new(path))
 }
 
-/// The pid that the runtime has left; without one, what containerd's own shim says.
-fn read_pid<H: Host>(host: &mut H, bundle: &Path) -> Result<u32, Error> {
+/// The pid that the runtime has left, if it has.
+fn read_pid<H: Host>(host: &mut H, bundle: &Path) -> Result<Pid, Error> {
     let path = bundle.join("init.pid");
-    let Some(text) = read_if_there(host, &path)? else { return Ok(u32::MAX) };
-    let pid = parse_pid(&text).map_err(|reason| Error::invalid(path.display(), reason))?;
-    Ok(u32::try_from(pid.0).unwrap_or(u32::MAX))
+    let Some(text) = read_if_there(host, &path)? else { return Ok(UNKNOWN_PID) };
+    parse_pid(&text).map_err(|reason| Error::invalid(path.display(), reason))
 }
 
 /// Has the runtime delete the container, if it knows of one.
@@ -161,7 +180,9 @@ fn delete_container<H: Host>(
     Err(failure_message("delete", &last_error, failure, &runc.program, &called.stderr))
 }
 
-fn response(pid: u32, exit_status: u32, exited_at: Duration) -> DeleteResponse {
+fn response(record: ExitRecord) -> DeleteResponse {
+    let pid = record.pid.0.cast_unsigned();
+    let ExitRecord { exit_status, exited_at, .. } = record;
     let exited_at = timestamp(Some(exited_at));
     DeleteResponse { pid, exit_status, exited_at, ..DeleteResponse::default() }
 }

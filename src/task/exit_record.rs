@@ -1,5 +1,7 @@
-//! `exit.json` in a bundle: how the container's first process ended. The shim leaves it there, so
-//! that delete can tell even after the shim is gone.
+//! Two files in a bundle that say how the container's first process ended. The shim leaves
+//! `exit.json` there, so that delete can tell even after the shim is gone. What delete had to invent it
+//! leaves in `deleted.json`: a daemon that was killed before it removed the bundle asks again, and must
+//! not be told something else.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,7 +12,10 @@ use crate::Error;
 use crate::files::{read_file, write_atomically};
 use crate::host::{Errno, Host, Pid};
 
-const NAME: &str = "exit.json";
+/// What the shim knows.
+pub(super) const EXIT: &str = "exit.json";
+/// What delete has said without knowing.
+pub(super) const DELETED: &str = "deleted.json";
 /// Three fields are never longer.
 const RECORD_MAX: usize = 4096;
 
@@ -45,22 +50,31 @@ mod as_text {
 }
 
 impl ExitRecord {
-    /// Leaves the record in a bundle.
+    /// Leaves the record in a bundle, in the file of this name.
     ///
     /// # Errors
     /// Which call failed on it; nothing is left behind.
-    pub(super) fn write<H: Host>(&self, host: &mut H, bundle: &Path) -> Result<(), Error> {
-        let path = bundle.join(NAME);
+    pub(super) fn write<H: Host>(
+        &self,
+        host: &mut H,
+        bundle: &Path,
+        name: &str,
+    ) -> Result<(), Error> {
+        let path = bundle.join(name);
         let text = serde_json::to_vec(self).map_err(|e| Error::invalid(path.display(), e))?;
         write_atomically(host, &path, &text)
     }
 
-    /// The record of a bundle; `None` if there is none.
+    /// A bundle's record in the file of this name; `None` if there is none.
     ///
     /// # Errors
     /// It cannot be read, or is damaged.
-    pub(super) fn read<H: Host>(host: &mut H, bundle: &Path) -> Result<Option<ExitRecord>, Error> {
-        let path = bundle.join(NAME);
+    pub(super) fn read<H: Host>(
+        host: &mut H,
+        bundle: &Path,
+        name: &str,
+    ) -> Result<Option<ExitRecord>, Error> {
+        let path = bundle.join(name);
         let text = match read_file(host, &path, RECORD_MAX) {
             Ok(text) => text,
             Err(Error::System { errno: Errno::ENOENT, .. }) => return Ok(None),
@@ -83,9 +97,9 @@ mod tests {
     fn written_and_read() {
         let directory = tempfile::tempdir().unwrap();
         let mut host = LinuxHost::new();
-        assert_eq!(ExitRecord::read(&mut host, directory.path()), Ok(None));
-        RECORD.write(&mut host, directory.path()).unwrap();
-        assert_eq!(ExitRecord::read(&mut host, directory.path()), Ok(Some(RECORD)));
+        assert_eq!(ExitRecord::read(&mut host, directory.path(), EXIT), Ok(None));
+        RECORD.write(&mut host, directory.path(), EXIT).unwrap();
+        assert_eq!(ExitRecord::read(&mut host, directory.path(), EXIT), Ok(Some(RECORD)));
         let text = read_file(&mut host, &directory.path().join("exit.json"), 4096).unwrap();
         let expected =
             r#"{"pid":77,"exit_status":137,"exited_at":"2026-11-23T11:50:20.000000005Z"}"#;
@@ -99,7 +113,7 @@ mod tests {
         for text in ["", "{\"pid\":77,\"exit_status\":1,\"exited_at\":\"noon\"}"] {
             let path = directory.path().join("exit.json");
             write_atomically(&mut host, &path, text.as_bytes()).unwrap();
-            let error = ExitRecord::read(&mut host, directory.path()).unwrap_err();
+            let error = ExitRecord::read(&mut host, directory.path(), EXIT).unwrap_err();
             assert!(error.to_string().contains("exit.json: "), "{error}");
         }
     }

@@ -15,7 +15,7 @@ use super::requests::encode;
 use super::state::{Exited, ProcessKey, Role, Task};
 use crate::host::{Bug, ExitStatus, Host, Mark, PollFd};
 use crate::process::Life;
-use crate::task::exit_record::ExitRecord;
+use crate::task::exit_record::{EXIT, ExitRecord};
 use crate::task::mounts::Mount;
 use crate::task::timestamp::timestamp;
 
@@ -179,7 +179,7 @@ impl Shim {
         let Some(container) = self.containers.get(id) else { return };
         let Exited { status: exit_status, at: exited_at } = exit;
         let record = ExitRecord { pid: kernel_pid(pid), exit_status, exited_at };
-        if let Err(error) = record.write(host, &container.bundle) {
+        if let Err(error) = record.write(host, &container.bundle, EXIT) {
             host.mark(Mark::RecordFailed);
             self.log.write(host, Level::Warning, &error.to_string());
         }
