@@ -64,21 +64,23 @@ pub(super) fn start<H: Host>(
     if !bootstrap.socket_dir.is_empty() {
         link_socket_dir(host, &bootstrap.socket_dir)?;
     }
-    let listener = match listen(host, &socket).map_err(no_socket)? {
-        Listener::Theirs => {
-            write_atomically(host, Path::new(ADDRESS), address.as_bytes())?;
-            return Ok(Started { answer, own: None });
+    // Before there is a socket: should we be killed, delete knows where to look for it.
+    write_atomically(host, Path::new(ADDRESS), address.as_bytes())?;
+    let listener = match listen(host, &socket).map_err(no_socket) {
+        Ok(Listener::Theirs) => return Ok(Started { answer, own: None }),
+        Ok(Listener::Ours(listener)) => listener,
+        Err(error) => {
+            remove_traces(host, &[Path::new(ADDRESS)]);
+            return Err(error);
         }
-        Listener::Ours(listener) => listener,
     };
     let env = environment_of_server(env, &bootstrap);
     let server =
         Command { env: Some(env), ..server(host, program, arguments, &bootstrap, &address) };
-    let started = write_atomically(host, Path::new(ADDRESS), address.as_bytes())
-        .and_then(|()| launch(host, server, listener, &bootstrap));
+    let started = launch(host, server, listener, &bootstrap);
     close_all(host, [listener]);
     if started.is_err() {
-        remove_traces(host, &socket);
+        remove_traces(host, &[&socket, Path::new(ADDRESS)]);
     }
     started.map(|pid| Started { answer, own: Some((pid, socket)) })
 }
@@ -89,8 +91,8 @@ fn knows_json<H: Host>(host: &mut H, env: &[OsString]) -> bool {
     variable(env, "MAX_SHIM_VERSION").is_some() && daemon::is_of_second_generation(host)
 }
 
-fn remove_traces<H: Host>(host: &mut H, socket: &Path) {
-    for path in [socket, Path::new(ADDRESS)] {
+fn remove_traces<H: Host>(host: &mut H, traces: &[&Path]) {
+    for path in traces {
         let _ = host.unlink(path);
     }
 }
@@ -100,7 +102,7 @@ fn remove_traces<H: Host>(host: &mut H, socket: &Path) {
 pub(super) fn take_back<H: Host>(host: &mut H, started: &Started) {
     if let Some((pid, socket)) = &started.own {
         end(host, *pid);
-        remove_traces(host, socket);
+        remove_traces(host, &[socket, Path::new(ADDRESS)]);
     }
 }
 
