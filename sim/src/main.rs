@@ -17,6 +17,7 @@ use clap::{Args, Parser, Subcommand};
 use tool::conform::Wanted;
 use tool::show::Form;
 use tool::{Terms, Verdict};
+use wavetank_sim::sweep::pairs::Kind;
 
 /// A short life in the simulated kernel makes and drops many small things.
 #[global_allocator]
@@ -80,8 +81,9 @@ enum Command {
         /// With how many seeds besides the plain tape
         #[arg(long, default_value_t = 3)]
         seeds: u64,
-        /// Also kill both, each at each of its calls, in the shortest life cycles
-        #[arg(long)]
+        /// Kill twice in one run instead, of the shortest life cycles if none is named: whoever at
+        /// whichever call, and then whoever at whichever call comes after that
+        #[arg(long, conflicts_with = "seeds")]
         pairs: bool,
         /// After how many findings to end
         #[arg(long, default_value_t = 1)]
@@ -92,9 +94,13 @@ enum Command {
     Sweep {
         /// Which flows; all of them if none is named
         flows: Vec<String>,
-        /// Fail every two calls instead, of the canonical life cycles if no flow is named
+        /// Fail every two calls instead, each once with its first error, of the canonical life cycles
+        /// if no flow is named
         #[arg(long)]
         pairs: bool,
+        /// With `--pairs`: fail every two places instead, at their first calls, in every two ways
+        #[arg(long, requires = "pairs")]
+        ways: bool,
         /// So many seeds for each flow, besides the plainest run
         #[arg(long, default_value_t = 0, conflicts_with = "pairs")]
         seeds: u64,
@@ -217,7 +223,13 @@ fn main() -> ExitCode {
         Command::Crash { flows, seeds, pairs, most } => {
             tool::crash::crash(&terms, &flows, seeds, pairs, most)
         }
-        Command::Sweep { flows, pairs, seeds } => tool::sweep::sweep(&terms, &flows, pairs, seeds),
+        Command::Sweep { flows, pairs: false, seeds, .. } => {
+            tool::sweep::sweep(&terms, &flows, seeds)
+        }
+        Command::Sweep { flows, ways, .. } => {
+            let kind = if ways { Kind::Ways } else { Kind::Calls };
+            tool::sweep::pairs::pairs(&terms, &flows, kind)
+        }
         Command::Bench { flows, seconds } => tool::bench::bench(&terms, &flows, seconds),
         Command::Exhaust { races, bug, limit, everybody } => {
             let how = tool::exhaust::How { limit, everybody };

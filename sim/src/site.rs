@@ -42,6 +42,8 @@ impl Serialize for Site {
 pub struct Made {
     /// The name of the program that made it.
     pub program: String,
+    /// Which part of its program the process played, as `start` of a shim.
+    pub part: &'static str,
     /// Where.
     pub site: Site,
 }
@@ -49,9 +51,9 @@ pub struct Made {
 impl Kernel {
     /// Notes a call, if calls are to be listed.
     pub(crate) fn note_call(&mut self, pid: i32, site: Site) {
-        let program = &self.processes[pid].name;
+        let process = &self.processes[pid];
         if let Some(calls) = &mut self.calls {
-            calls.push(Made { program: program.to_string(), site });
+            calls.push(Made { program: process.name.to_string(), part: process.part, site });
         }
     }
 }

@@ -1,6 +1,8 @@
 //! The sweep: every call that the shim makes fails, at every place in the source where it is made,
 //! with every error of the [catalogue](crate::errnos), once and for ever; and of a canonical life
-//! cycle every two calls.
+//! cycle every two calls ([`pairs`]).
+
+pub mod pairs;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,6 +40,8 @@ pub struct Point {
 pub struct Course {
     /// The run that nothing disturbs.
     pub tape: Tape,
+    /// What the tape is of: to look it up for every run would cost more than the run.
+    flow: Flow,
     program: &'static str,
     points: Vec<Point>,
     is_canonical: bool,
@@ -69,19 +73,20 @@ impl Course {
     #[must_use]
     pub fn of(name: &str, seed: Option<u64>) -> Option<Course> {
         let case = Case::of(name);
-        let flow = case.flow()?.listing_calls();
+        let flow = case.flow()?;
+        let listing = flow.clone().listing_calls();
         let (run, answers) = match seed {
-            None => (flow.run(&mut Replay::default(), false), Vec::new()),
+            None => (listing.run(&mut Replay::default(), false), Vec::new()),
             Some(seed) => {
                 let mut chooser = Recorded::new(Lazy::seeded(seed));
-                (flow.run(&mut chooser, false), chooser.into_tape())
+                (listing.run(&mut chooser, false), chooser.into_tape())
             }
         };
         let is_task = matches!(flow, Flow::Task(_));
         let program = SHIMS[usize::from(is_task)];
         let points = points(&run.calls, program);
         let is_canonical = seed.is_none() && CANONICAL.contains(&name);
-        Some(Course { tape: Tape::new(case, answers), program, points, is_canonical })
+        Some(Course { tape: Tape::new(case, answers), flow, program, points, is_canonical })
     }
 
     /// The calls that the shim makes, in their order.
@@ -114,53 +119,24 @@ impl Course {
     /// Runs it with these faults.
     ///
     /// # Errors
-    /// What promise was not kept, or that the flow is gone.
+    /// What promise was not kept.
     pub fn disturb(&self, faults: Vec<Fault>) -> Result<Run, Box<Broken>> {
+        self.run(self.flow.clone(), faults)
+    }
+
+    fn run(&self, flow: Flow, faults: Vec<Fault>) -> Result<Run, Box<Broken>> {
+        let mut chooser = Replay::new(self.tape.answers.clone());
+        let mut run = flow.with(&faults, None).run(&mut chooser, false);
+        let Some(failure) = run.failure.take() else { return Ok(run) };
         let case = Case { faults, ..self.tape.case.clone() };
         let tape = Tape { case, answers: self.tape.answers.clone() };
-        let Some(mut run) = tape.run(false) else {
-            let failure =
-                Failure { objection: "there is no such flow".to_owned(), ..crate::run::SETTLES };
-            return Err(Box::new(Broken { tape, failure }));
-        };
-        match run.failure.take() {
-            None => Ok(run),
-            Some(failure) => Err(Box::new(Broken { tape, failure })),
-        }
+        Err(Box::new(Broken { tape, failure }))
     }
 
     /// Every chosen call fails in every way.
     pub fn single(&self) -> Vec<(Point, Fault)> {
         let all = |point: Point| self.faults(point).map(move |fault| (point, fault));
         self.chosen().into_iter().flat_map(all).collect()
-    }
-
-    /// The first of two calls that fail: each call with the first error that it may have.
-    #[must_use]
-    pub fn first_of_pairs(&self) -> Vec<Fault> {
-        self.points.iter().filter_map(|point| self.faults(*point).next()).collect()
-    }
-
-    /// With a call failing, each call that comes after it fails too: the second of each pair.
-    ///
-    /// # Errors
-    /// What promise was not kept.
-    pub fn second_of_pairs(&self, first: &Fault) -> Result<Vec<Fault>, Box<Broken>> {
-        let case = Case { faults: vec![first.clone()], ..self.tape.case.clone() };
-        let Some(flow) = case.flow() else { return Ok(Vec::new()) };
-        let mut chooser = Replay::new(self.tape.answers.clone());
-        let run = flow.listing_calls().run(&mut chooser, false);
-        if let Some(failure) = run.failure {
-            let tape = Tape { case, answers: self.tape.answers.clone() };
-            return Err(Box::new(Broken { tape, failure }));
-        }
-        let points = points(&run.calls, self.program);
-        // The calls before are the same as without it.
-        let is_first =
-            |point: &Point| Some(point.site.call) == first.call && point.before == first.after;
-        let place = points.iter().position(is_first).map_or(points.len(), |place| place + 1);
-        let later = points[place..].iter();
-        Ok(later.filter_map(|point| self.faults(*point).next()).collect())
     }
 }
 

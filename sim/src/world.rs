@@ -340,12 +340,6 @@ impl World {
         self.kernel.borrow().faults_struck
     }
 
-    /// How many calls there were that each planned fault is about, whether it struck or not.
-    #[must_use]
-    pub fn calls_of_faults(&self) -> Vec<u64> {
-        self.kernel.borrow().faults.iter().map(|fault| fault.seen).collect()
-    }
-
     /// What has befallen the run besides what its flow says.
     #[must_use]
     pub fn trouble(&self) -> Trouble {

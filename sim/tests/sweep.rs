@@ -1,8 +1,9 @@
 //! The sweep: in the two canonical life cycles every call of the shim fails, wherever it is made, with
 //! every error of the catalogue, once and for ever; and all promises are kept.
-#![allow(missing_docs)]
+#![allow(clippy::print_stdout, missing_docs)]
 
 use rstest::rstest;
+use wavetank_sim::sweep::pairs::{self, Kind};
 use wavetank_sim::sweep::{Broken, Count, Course};
 
 #[rstest]
@@ -30,4 +31,34 @@ fn every_call_may_fail(#[case] flow: &str, #[case] sites: usize, #[case] faults:
     assert_eq!(count.missed, 0, "faults of {flow} that did not strike");
     let seen = (count.sites.len(), count.runs);
     assert!(seen.0 >= sites && seen.1 >= faults, "{flow}: {seen:?} sites and faults");
+}
+
+/// A share of the pairs of calls: with each first one so many second ones, others with the next. All of
+/// them are tried by `wavetank-sim sweep --pairs`.
+#[rstest]
+#[case::classic("exec", Kind::Calls, 8)]
+#[case::classic_ways("exec", Kind::Ways, 4)]
+#[case::task("task/life", Kind::Calls, 4)]
+#[case::task_ways("task/life", Kind::Ways, 2)]
+fn every_two_calls_may_fail(#[case] flow: &str, #[case] kind: Kind, #[case] share: usize) {
+    let Some(course) = Course::of(flow, None) else { panic!("there is no flow {flow}") };
+    let mut count = pairs::Count::default();
+    let mut all = 0;
+    for (number, first) in course.first_of_pairs(kind).iter().enumerate() {
+        let seconds = course.second_of_pairs(kind, first);
+        let seconds =
+            seconds.unwrap_or_else(|broken| panic!("{}\n{}", broken.failure, broken.tape));
+        let step = seconds.len().div_ceil(share).max(1);
+        for second in seconds.iter().skip(number % step).step_by(step) {
+            if let Err(broken) = course.disturb_twice(first, second, &mut count) {
+                let Broken { tape, failure } = *broken;
+                panic!("{failure}\nits tape, to look at with `wavetank-sim show FILE`:\n{tape}");
+            }
+        }
+        all += seconds.len();
+    }
+    let pairs = usize::try_from(count.pairs).unwrap_or(usize::MAX);
+    println!("{flow}: {pairs} of {all} pairs, at {} pairs of places", count.places.len());
+    assert_eq!(count.missed, 0, "pairs of {flow} of which not both struck");
+    assert!(pairs > 90 * share && pairs < all, "{pairs} of {all} pairs");
 }

@@ -17,6 +17,9 @@ use crate::trouble::{Impatience, Patience};
 
 /// How long the daemon waits before it looks again for a file that nothing announces.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
+/// How often it looks, in trouble, whether a shim has died: one that did so before it opened its exit
+/// fifo is announced by nothing else.
+const LOOK_FOR_THE_DEAD: Duration = Duration::from_secs(1);
 
 pub(super) fn play(host: &mut SimHost<'_>, plan: &Plan) -> Vec<Told> {
     let mut patience = Patience::default();
@@ -113,7 +116,8 @@ fn turn(
     }
     let left = patience.left(host);
     let again = must_look_again.then_some(LOOK_AGAIN);
-    let _ = host.poll(&mut questions, [left, again].into_iter().flatten().min());
+    let dead = left.map(|_| LOOK_FOR_THE_DEAD);
+    let _ = host.poll(&mut questions, [left, again, dead].into_iter().flatten().min());
     if patience.ends(host) == Some(Impatience::Hangs) {
         conversations.iter_mut().for_each(|conversation| conversation.give_up(host));
     }

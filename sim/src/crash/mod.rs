@@ -20,13 +20,13 @@ use std::time::Duration;
 use wavetank::oci::Dialect;
 
 pub use flows::flows;
-pub use points::{Killed, Survey, case, survey};
+pub use points::{Killed, Point, case, points, points_after};
 
 use crate::guests::guest;
 use crate::run::{Failure, Run};
 use crate::task::plan::Plan;
 use crate::task::{self as v2, CGROUP, CGROUP_DIR, SHIM, SOCKETS, WORK};
-use crate::{Choose, Config, Fault, SimHost, World};
+use crate::{Choose, Config, Fault, Made, SimHost, World};
 use told::Shared;
 
 /// The daemon's program.
@@ -108,18 +108,10 @@ pub fn run_counting(flow: &Flow, chooser: &mut dyn Choose, keep_trace: bool) -> 
     (Run::of(&world, failure), world.faults_struck())
 }
 
-/// How many calls each of them makes in a run.
-fn count(flow: &Flow, chooser: &mut dyn Choose, killed: &[Killed]) -> Vec<u64> {
-    let mut world = World::new(flow.config.clone());
-    let told = Shared::default();
-    let faults = killed.iter().map(|it| it.at(u64::MAX - 1)).collect();
-    let flow = Flow { faults, ..flow.clone() };
-    furnish(&mut world, &flow, &told);
-    if let Ok(pid) = world.start(Path::new("/bin").join(KEEPER), &[KEEPER]) {
-        world.set_cgroup(pid, CGROUP);
-        world.run(chooser);
-    }
-    world.calls_of_faults()
+/// Every call that is made in a run.
+fn calls(flow: &Flow, chooser: &mut dyn Choose) -> Vec<Made> {
+    let config = Config { list_calls: true, ..flow.config.clone() };
+    run_counting(&Flow { config, ..flow.clone() }, chooser, false).0.calls
 }
 
 fn furnish(world: &mut World, flow: &Flow, told: &Shared) {

@@ -1,10 +1,26 @@
 //! Where a flow can be hit: every call of every program that may be killed.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use wavetank::host::Signal;
 
-use super::{DAEMON, Door, Flow};
-use crate::{Case, Choose, Fault};
+use super::{CLASSIC_SHIM, DAEMON, Flow};
+use crate::task::SHIM;
+use crate::{Case, Choose, Fault, Made};
+
+/// A crash point: who is killed, and at which of its calls, counted from 0.
+pub type Point = (Killed, u64);
+
+/// Everybody who may be killed.
+const MORTALS: [Killed; 6] = [
+    Killed { program: SHIM, part: "server" },
+    Killed { program: SHIM, part: "start" },
+    Killed { program: SHIM, part: "mount" },
+    Killed { program: SHIM, part: "delete" },
+    Killed { program: CLASSIC_SHIM, part: "server" },
+    Killed { program: DAEMON, part: "" },
+];
 
 /// Who is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -24,44 +40,37 @@ impl Killed {
     }
 }
 
-/// How many calls everybody makes in a flow's plain run.
-#[derive(Clone, Debug)]
-pub struct Survey {
-    /// Who, and how many calls.
-    pub calls: Vec<(Killed, u64)>,
+/// Every crash point of a flow's run, in the order of the calls.
+pub fn points(flow: &Flow, chooser: &mut dyn Choose) -> Vec<Point> {
+    let mut made: BTreeMap<Killed, u64> = BTreeMap::new();
+    let killed = super::calls(flow, chooser).into_iter().filter_map(|call| mortal(&call));
+    killed
+        .map(|killed| {
+            let calls = made.entry(killed).or_default();
+            *calls += 1;
+            (killed, *calls - 1)
+        })
+        .collect()
 }
 
-impl Survey {
-    /// Every crash point of one kill.
-    pub fn points(&self) -> impl Iterator<Item = (Killed, u64)> {
-        self.calls.iter().flat_map(|(killed, calls)| (0..*calls).map(|after| (*killed, after)))
-    }
-
-    /// How many calls one of them makes.
-    #[must_use]
-    pub fn calls_of(&self, program: &str, part: &str) -> u64 {
-        let is_meant = |it: &&(Killed, u64)| (it.0.program, it.0.part) == (program, part);
-        self.calls.iter().find(is_meant).map_or(0, |it| it.1)
-    }
+fn mortal(call: &Made) -> Option<Killed> {
+    MORTALS.into_iter().find(|it| it.program == call.program && it.part == call.part)
 }
 
-/// Counts the calls of a flow's run.
-pub fn survey(flow: &Flow, chooser: &mut dyn Choose) -> Survey {
-    let parts: &[&str] = match flow.door {
-        Door::Task => &["server", "start", "mount", "delete"],
-        Door::Classic(_) => &["server"],
-    };
-    let shims = parts.iter().map(|part| Killed { program: flow.shim(), part });
-    let daemon = Killed { program: DAEMON, part: "" };
-    let mut killed: Vec<Killed> = shims.chain([daemon]).collect();
-    let calls = super::count(flow, chooser, &killed);
-    let calls = killed.drain(..).zip(calls).filter(|(_, calls)| *calls > 0).collect();
-    Survey { calls }
+/// The crash points that come after this one in the run in which it is one: with each of them it is a
+/// pair of kills.
+pub fn points_after(flow: &Flow, first: Point, chooser: &mut dyn Choose) -> Vec<Point> {
+    let mut hit = flow.clone();
+    hit.faults.push(first.0.at(first.1));
+    let points = points(&hit, chooser);
+    // The calls before it are the same as without it.
+    let place = points.iter().position(|point| *point == first);
+    points.into_iter().skip(place.map_or(usize::MAX, |place| place + 1)).collect()
 }
 
 /// A flow with these crashes.
 #[must_use]
-pub fn case(flow: &Flow, crashes: &[(Killed, u64)]) -> Case {
+pub fn case(flow: &Flow, crashes: &[Point]) -> Case {
     let faults = crashes.iter().map(|(killed, after)| killed.at(*after)).collect();
     Case { faults, ..Case::of(flow.name) }
 }

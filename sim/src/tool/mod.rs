@@ -13,7 +13,7 @@ pub(crate) mod soak;
 pub(crate) mod sweep;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
@@ -148,4 +148,23 @@ pub(crate) fn write_file(path: &Path, text: &str) -> Result<(), String> {
         std::fs::create_dir_all(above).map_err(failed)?;
     }
     std::fs::write(path, text).map_err(failed)
+}
+
+/// Does so many pieces of work, as many at a time as there are cores, until somebody interrupts.
+pub(crate) fn on_all_cores(terms: &Terms, pieces: usize, work: impl Fn(usize) + Sync) {
+    let next = AtomicUsize::new(0);
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    std::thread::scope(|scope| {
+        for _ in 0..cores {
+            scope.spawn(|| {
+                while !terms.interrupted() {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    if at >= pieces {
+                        return;
+                    }
+                    work(at);
+                }
+            });
+        }
+    });
 }

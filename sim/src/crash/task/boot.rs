@@ -62,7 +62,8 @@ impl Daemon<'_> {
         let ended = {
             let mut told = self.told.borrow_mut();
             let life = told.life(container);
-            life.exits.contains_key(container) || !life.started.contains(container)
+            // It may have run without anybody's having heard of its start.
+            life.exits.contains_key(container) || !life.pids.contains_key(container)
         };
         self.forget(host, container, !ended);
     }
