@@ -24,6 +24,8 @@ use process::{Attached, load, make};
 
 /// How long an end is waited for that must come.
 const LONGEST_LIFE: Duration = Duration::from_secs(20);
+/// Who has looked in vain looks again after twice the time, up to this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 struct Daemon<'f> {
     flow: &'f Flow,
@@ -152,6 +154,7 @@ impl Daemon<'_> {
     /// Waits until a process is there, or will not be.
     fn await_pid(&mut self, host: &mut SimHost<'_>, name: Name) -> bool {
         let until = host.now() + process::START_TIMEOUT;
+        let mut pause = LOOK_AGAIN;
         loop {
             let Some(place) = self.place(name) else { return false };
             if let Some(pid) = self.attached[place].pid(host) {
@@ -161,16 +164,17 @@ impl Daemon<'_> {
             if self.attached[place].hung_up || host.now() > until {
                 return false;
             }
-            self.turn(host);
+            self.turn(host, &mut pause);
         }
     }
 
-    fn turn(&mut self, host: &mut SimHost<'_>) {
+    fn turn(&mut self, host: &mut SimHost<'_>, pause: &mut Duration) {
         let mut questions: Vec<PollFd> = Vec::new();
         for attached in &self.attached {
             attached.ask(&mut questions);
         }
-        let _ = host.poll(&mut questions, Some(LOOK_AGAIN));
+        let _ = host.poll(&mut questions, Some(*pause));
+        *pause = (*pause * 2).min(LONGEST_PAUSE);
         for attached in &mut self.attached {
             attached.turn(&questions);
         }
@@ -220,6 +224,7 @@ impl Daemon<'_> {
 
     fn await_end(&mut self, host: &mut SimHost<'_>, name: Name) {
         let until = host.now() + LONGEST_LIFE;
+        let mut pause = LOOK_AGAIN;
         loop {
             let Some(place) = self.place(name) else { return };
             if self.attached[place].hung_up {
@@ -229,7 +234,7 @@ impl Daemon<'_> {
                 self.wrong(format!("{name} does not end within {LONGEST_LIFE:?}"));
                 return;
             }
-            self.turn(host);
+            self.turn(host, &mut pause);
         }
         let Some(place) = self.place(name) else { return };
         let pid = self.attached[place].pid(host);
