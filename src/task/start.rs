@@ -28,6 +28,8 @@ pub(super) const ADDRESS: &str = "address";
 const SOCKET_DIR_LINK: &str = "s";
 /// No process is more ready to be killed (`proc_pid_oom_score_adj(5)`).
 const OOM_SCORE_MAX: i32 = 1000;
+/// How often it is tried to kill a server.
+const KILLS: u32 = 3;
 
 /// A shim that is to be told of.
 pub(super) struct Started {
@@ -106,10 +108,12 @@ pub(super) fn take_back<H: Host>(host: &mut H, started: &Started) {
     }
 }
 
+/// One that cannot be killed is not waited for: it would live on.
 fn end<H: Host>(host: &mut H, pid: Pid) {
     host.mark(Mark::ServerTakenBack);
-    let _ = host.kill(pid, Signal::KILL);
-    while host.wait(WaitFor::Pid(pid), true) == Err(Errno::EINTR) {}
+    if (0..KILLS).any(|_| host.kill(pid, Signal::KILL).is_ok()) {
+        while host.wait(WaitFor::Pid(pid), true) == Err(Errno::EINTR) {}
+    }
 }
 
 fn no_socket(error: Error) -> Error {
