@@ -56,8 +56,10 @@ pub(crate) struct Kernel {
     /// Rare branches of the shim that were taken.
     pub(crate) marks: BTreeSet<Mark>,
     pub(crate) trace: Trace,
-    /// Every call that was made, if they are to be listed.
+    /// Every call that was made while it could fail, if they are to be listed.
     pub(crate) calls: Option<Vec<Made>>,
+    /// All trouble is over.
+    pub(crate) is_healed: bool,
     pub(crate) root: Id<Inode>,
     pub(crate) pts: Id<Inode>,
     pub(crate) touches: Touches,
@@ -143,6 +145,7 @@ impl Kernel {
             faults_struck: 0,
             trouble: Trouble::default(),
             marks: BTreeSet::new(),
+            is_healed: false,
             trace,
             calls,
             root,

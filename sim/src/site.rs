@@ -49,10 +49,10 @@ pub struct Made {
 }
 
 impl Kernel {
-    /// Notes a call, if calls are to be listed.
+    /// Notes a call, if calls are to be listed. Those that come when all trouble is over cannot fail.
     pub(crate) fn note_call(&mut self, pid: i32, site: Site) {
         let process = &self.processes[pid];
-        if let Some(calls) = &mut self.calls {
+        if let Some(calls) = self.calls.as_mut().filter(|_| !self.is_healed) {
             calls.push(Made { program: process.name.to_string(), part: process.part, site });
         }
     }

@@ -96,6 +96,7 @@ impl Kernel {
     fn heal(&mut self) -> bool {
         let lasted = self.faults.iter().any(|fault| fault.is_trouble && fault.lasts());
         self.faults.retain(|fault| !fault.is_trouble);
+        self.is_healed = true;
         lasted
     }
 }

@@ -373,7 +373,7 @@ impl World {
         self.kernel.borrow().trace.hash()
     }
 
-    /// Every call that was made, if the configuration says to list them.
+    /// Every call that was made while it could fail, if the configuration says to list them.
     #[must_use]
     pub fn calls(&self) -> Vec<Made> {
         self.kernel.borrow().calls.clone().unwrap_or_default()

@@ -97,6 +97,14 @@ impl Streams {
         }
     }
 
+    /// It is about to be asked for, so it cannot have ended: an output that hung up before it brought
+    /// anything was that of an attempt whose answer was lost.
+    pub(crate) fn come_anew(&mut self) {
+        for output in self.outputs.iter_mut().filter(|output| output.bytes.is_empty()) {
+            output.ended = false;
+        }
+    }
+
     /// The process is no more, and wants no input.
     pub(crate) fn process_ended(&mut self) {
         self.unwritten.clear();

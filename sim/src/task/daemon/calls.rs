@@ -116,9 +116,13 @@ impl Daemon<'_> {
             }
             return None;
         }
+        let is_lenient = self.is_lenient(host);
         if let Ask::Create(name) | Ask::Exec(name) | Ask::Start(name) = ask
             && let Some(streams) = self.streams.get_mut(name)
         {
+            if is_lenient && !matches!(ask, Ask::Start(_)) {
+                streams.come_anew();
+            }
             streams.open(host, process(self.flow, name).is_some_and(|it| it.terminal));
         }
         let thread = &mut self.threads[at];

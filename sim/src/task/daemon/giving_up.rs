@@ -110,6 +110,9 @@ impl Daemon<'_> {
 
     /// Nothing happens any more though nothing is wrong with the machine.
     pub(super) fn lose_patience(&mut self, host: &mut SimHost<'_>) {
+        if host.trouble().failed && self.wait_for_output_no_more() {
+            return;
+        }
         let open = |thread: &Thread| {
             let asked: Vec<Ask> = thread.open.iter().map(|open| open.ask).collect();
             let launch = thread.launch.as_ref().map(Launch::step);
@@ -120,6 +123,16 @@ impl Daemon<'_> {
         self.told.wrong.push(format!("nothing happens any more: {}", threads.join("; ")));
         self.kill_shims(host);
         self.give_up(host);
+    }
+
+    /// In trouble output may be lost, if that is told: who waits for it goes on without. Whether
+    /// anybody did.
+    fn wait_for_output_no_more(&mut self) -> bool {
+        let waits = |thread: &&mut Thread| {
+            matches!(thread.steps.front(), Some(Step::Until(Until::Output(..))))
+        };
+        let waiting = self.threads.iter_mut().filter(waits);
+        waiting.map(|thread| thread.steps.pop_front()).count() > 0
     }
 
     /// Kills all that is of the shim.
