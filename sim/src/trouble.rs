@@ -64,6 +64,13 @@ impl Patience {
         Some(self.until.get_or_insert(now + PATIENCE).saturating_sub(now))
     }
 
+    /// After how long to look again for what no descriptor tells of: in trouble the later, the longer
+    /// nothing has happened.
+    pub(crate) fn look_again(&mut self, host: &mut SimHost<'_>, at_first: Duration) -> Duration {
+        let waited = self.left(host).map_or(Duration::ZERO, |left| PATIENCE.saturating_sub(left));
+        at_first.max(waited / 16)
+    }
+
     /// Whether it is over, and what that means. It begins anew.
     pub(crate) fn ends(&mut self, host: &mut SimHost<'_>) -> Option<Impatience> {
         if self.left(host) != Some(Duration::ZERO) {

@@ -37,9 +37,7 @@ fn every_call_may_fail(#[case] flow: &str, #[case] sites: usize, #[case] faults:
 /// them are tried by `wavetank-sim sweep --pairs`.
 #[rstest]
 #[case::classic("exec", Kind::Calls, 8)]
-#[case::classic_ways("exec", Kind::Ways, 4)]
 #[case::task("task/life", Kind::Calls, 4)]
-#[case::task_ways("task/life", Kind::Ways, 2)]
 fn every_two_calls_may_fail(#[case] flow: &str, #[case] kind: Kind, #[case] share: usize) {
     let Some(course) = Course::of(flow, None) else { panic!("there is no flow {flow}") };
     let mut count = pairs::Count::default();

@@ -115,7 +115,7 @@ fn turn(
         conversation.ask(&mut questions);
     }
     let left = patience.left(host);
-    let again = must_look_again.then_some(LOOK_AGAIN);
+    let again = must_look_again.then(|| patience.look_again(host, LOOK_AGAIN));
     let dead = left.map(|_| LOOK_FOR_THE_DEAD);
     let _ = host.poll(&mut questions, [left, again, dead].into_iter().flatten().min());
     if patience.ends(host) == Some(Impatience::Hangs) {

@@ -239,8 +239,7 @@ impl Daemon<'_> {
 
     /// In the bundles nothing is to be left that was only of use meanwhile.
     fn look_for_files(&mut self, host: &mut SimHost<'_>) {
-        const LASTING: [&str; 12] = [
-            // For people to read, after a checkpoint that failed.
+        const LASTING: [&str; 13] = [
             "criu-dump.log",
             "config.json",
             "fake-runc.json",
@@ -250,6 +249,7 @@ impl Daemon<'_> {
             "options.json",
             "runtime",
             "exit.json",
+            "deleted.json",
             "log.json",
             "rootfs",
             "work",
