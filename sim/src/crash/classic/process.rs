@@ -13,7 +13,7 @@ use wavetank::stdio::StreamPaths;
 
 use super::super::CLASSIC_SHIM;
 use super::super::daemon::LOOK_AGAIN;
-use super::{bundle, state};
+use super::{LONGEST_PAUSE, bundle, state};
 use crate::caller::SimHost;
 use crate::task::WORK;
 use crate::task::asks::argv;
@@ -93,6 +93,7 @@ pub(super) fn load(host: &mut SimHost<'_>, name: Name) -> Option<Attached> {
     let exit = open(host, "exit", OpenFlags::READ);
     let control = open(host, "control", OpenFlags::READ | OpenFlags::WRITE);
     let until = host.now() + START_TIMEOUT;
+    let mut pause = LOOK_AGAIN;
     while let Some(fd) = exit {
         // The fifo of a shim that is gone, or not there yet, has no writer and so is at its end.
         let is_held = host.read(fd, &mut [0]) == Err(Errno::EAGAIN);
@@ -103,7 +104,8 @@ pub(super) fn load(host: &mut SimHost<'_>, name: Name) -> Option<Attached> {
         if attached.pid(host).is_some() || host.now() > until {
             break;
         }
-        let _ = host.poll(&mut [], Some(LOOK_AGAIN));
+        let _ = host.poll(&mut [], Some(pause));
+        pause = (pause * 2).min(LONGEST_PAUSE);
     }
     (attached.exit, attached.control) = (exit, control);
     Some(attached)
