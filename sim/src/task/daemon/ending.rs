@@ -240,6 +240,7 @@ impl Daemon<'_> {
     /// In the bundles nothing is to be left that was only of use meanwhile.
     fn look_for_files(&mut self, host: &mut SimHost<'_>) {
         const LASTING: [&str; 13] = [
+            // For people to read, after a checkpoint that failed.
             "criu-dump.log",
             "config.json",
             "fake-runc.json",
