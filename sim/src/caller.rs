@@ -5,7 +5,7 @@ use std::panic::Location;
 use std::path::Path;
 
 use corosensei::Yielder;
-use wavetank::host::{Errno, Fd, Pid, Result, SpawnError, SpawnStep};
+use wavetank::host::{Bug, Errno, Fd, Mark, Marked, Pid, Planted, Result, SpawnError, SpawnStep};
 
 use crate::call::{Call, Shown};
 use crate::event::{Event, What};
@@ -75,6 +75,18 @@ impl Kernel {
 /// Plain conversion for the calls that never wait.
 pub(crate) fn done<T>(result: Result<T>) -> Result<Tried<T>> {
     result.map(Tried::Done)
+}
+
+impl Planted for SimHost<'_> {
+    fn planted(&self, bug: Bug) -> bool {
+        self.kernel.borrow().config.planted == Some(bug)
+    }
+}
+
+impl Marked for SimHost<'_> {
+    fn mark(&self, mark: Mark) {
+        self.kernel.borrow_mut().marks.insert(mark);
+    }
 }
 
 impl SimHost<'_> {

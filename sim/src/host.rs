@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use wavetank::host::{
-    Bug, Command, Errno, Exit, Fd, FileStat, Host, LoopFlags, Mark, Marked, MountFlags, OpenFlags,
-    Peer, Pid, Pipe, Planted, PollFd, Received, Result, Signal, SpawnError, Termios, User, WaitFor,
-    WindowSize,
+    Command, Errno, Exit, Fd, FileStat, Host, LoopFlags, MountFlags, OpenFlags, Peer, Pid, Pipe,
+    PollFd, Received, Result, Signal, SpawnError, Termios, User, WaitFor, WindowSize,
 };
 
 use crate::call::Call;
@@ -25,18 +24,6 @@ use crate::wait::{Tried, Wait};
 fn command_text(command: &Command) -> String {
     let words: Vec<_> = command.argv.iter().map(|word| word.to_string_lossy()).collect();
     format!("{} [{}] fds {:?}", quoted(&command.program), words.join(" "), command.fds)
-}
-
-impl Planted for SimHost<'_> {
-    fn planted(&self, bug: Bug) -> bool {
-        self.kernel.borrow().config.planted == Some(bug)
-    }
-}
-
-impl Marked for SimHost<'_> {
-    fn mark(&self, mark: Mark) {
-        self.kernel.borrow_mut().marks.insert(mark);
-    }
 }
 
 impl Host for SimHost<'_> {
