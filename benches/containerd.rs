@@ -343,7 +343,8 @@ fn start(scene: &Scene, id: &str) -> (f64, f64) {
     assert!(child.wait().unwrap().success());
     for pid in scene.daemon.shims(scene.shim) {
         let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap());
-        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+        // The stock shim loses a SIGTERM that comes before it has begun to wait for signals.
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
     }
     wait_until_gone(scene);
     drop(log);
