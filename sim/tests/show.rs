@@ -144,6 +144,17 @@ fn a_page_needs_nothing_but_itself() {
     assert_eq!(names, html.matches("http://www.w3.org/2000/svg").count());
 }
 
+#[test]
+fn whoever_has_seen_enough_closes_the_pipe() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut show = Command::new(env!("CARGO_BIN_EXE_wavetank-sim"));
+    show.args(["show", "--flow", "hello", "--text"]).stdout(writer);
+    let shown = show.output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&shown.stderr), "");
+    assert!(shown.status.success());
+}
+
 /// The first browser there is.
 fn browser() -> Option<&'static str> {
     let names = ["chromium", "chromium-browser", "google-chrome"];

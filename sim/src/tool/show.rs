@@ -1,6 +1,6 @@
 //! `wavetank-sim show`: a run as a timeline.
 
-use std::io::IsTerminal;
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use wavetank::host::Bug;
@@ -58,7 +58,7 @@ pub(crate) fn show(terms: &Terms, shown: &Shown, form: Form) -> Done {
     };
     match form {
         _ if terms.json => terms.report(&story)?,
-        Form::Text => print!("{}", text(&story, std::io::stdout().is_terminal())),
+        Form::Text => print_as_far_as_wanted(&text(&story, std::io::stdout().is_terminal()))?,
         Form::Page(output) => {
             let output = output.unwrap_or_else(|| Path::new("target/tapes").join(name + ".html"));
             let html = page(&story, &again).map_err(|error| error.to_string())?;
@@ -71,4 +71,12 @@ pub(crate) fn show(terms: &Terms, shown: &Shown, form: Form) -> Done {
         }
     }
     Ok(if story.failure.is_some() { Verdict::Found } else { Verdict::AsPromised })
+}
+
+/// Whoever closes the pipe, as `head` does, has seen enough.
+fn print_as_far_as_wanted(text: &str) -> Result<(), String> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(format!("write: {error}")),
+        _ => Ok(()),
+    }
 }
