@@ -1,6 +1,6 @@
 //! One output of a process, and how it comes to its end.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -36,9 +36,8 @@ enum Stage {
     Shared { path: PathBuf, keeper: Fd, met: bool },
     /// All is in the client's fifo, which nobody has open to read.
     Lingering { path: PathBuf, sink: Fd, met: bool, looks: Option<Looks> },
-    /// All is in the client's fifo, and its end; a client has it open and has not read all yet. We
-    /// keep a read end to see when it has.
-    Untaken { keeper: Fd, looks: Option<Looks> },
+    /// All is in the client's fifo, and its end; a client has it open and has not read all yet.
+    Untaken { path: PathBuf, looks: Option<Looks> },
     /// A logger reads what the process writes; the source is our copy of its end. Without it, a
     /// logger that dies would take the process with it.
     Logged { source: Fd, discards: Option<Relay>, looks: Option<Looks> },
@@ -308,17 +307,16 @@ impl Outlet {
 
     /// Closes what need not be waited for any more.
     fn look<H: Host>(&mut self, host: &mut H, now: Duration) {
-        match self.stage {
+        match &self.stage {
             Stage::Lingering { .. } => self.look_for_reader(host),
-            Stage::Untaken { keeper, looks } => {
+            Stage::Untaken { path, looks } => {
                 let is_over = looks.is_some_and(|looks| looks.begun + TIME_TO_TAKE <= now);
-                if is_over || host.unread(keeper) == Ok(0) {
-                    close_all(host, [keeper]);
+                if is_over || is_empty(host, path) {
                     self.stage = Stage::Closed;
                 }
             }
-            Stage::Logged { source, discards: None, .. } if is_at_end(host, source) => {
-                close_all(host, [source]);
+            Stage::Logged { source, discards: None, .. } if is_at_end(host, *source) => {
+                close_all(host, [*source]);
                 self.stage = Stage::Closed;
             }
             _ => {}
@@ -328,19 +326,15 @@ impl Outlet {
     /// All is in the client's fifo: gives it its end, if there is a reader or nothing to read. A reader
     /// that has never come may be on its way, and would wait for a writer for ever.
     fn look_for_reader<H: Host>(&mut self, host: &mut H) {
-        let Stage::Lingering { path, sink, met, .. } = &self.stage else { return };
+        let Stage::Lingering { path, sink, met, .. } = &mut self.stage else { return };
         let (sink, unread) = (*sink, host.unread(*sink).unwrap_or(0));
-        let may_wait = unread > 0 || !met;
+        let may_wait = unread > 0 || !*met;
         if may_wait && has_no_reader(host, sink) {
             return;
         }
-        let flags = OpenFlags::READ | OpenFlags::NONBLOCK | OpenFlags::NOCTTY;
         self.stage = match (unread, host.planted(Bug::RemovedUnread)) {
             (0, _) | (_, true) => Stage::Closed,
-            // Without a read end of our own we cannot see more of it, and need not.
-            _ => host
-                .open(path, flags, 0)
-                .map_or(Stage::Closed, |keeper| Stage::Untaken { keeper, looks: None }),
+            _ => Stage::Untaken { path: std::mem::take(path), looks: None },
         };
         close_all(host, [sink]);
     }
@@ -348,15 +342,13 @@ impl Outlet {
     /// Closes all of it now.
     pub(super) fn give_up<H: Host>(&mut self, host: &mut H) {
         match std::mem::take(&mut self.stage) {
-            Stage::Closed => {}
+            Stage::Closed | Stage::Untaken { .. } => {}
             Stage::Carried(Carried { source, output, relay, .. }) => {
                 self.lost += relay.map_or(0, |relay| relay.lost(host));
                 self.lost += output.close(host) as u64;
                 close_all(host, source);
             }
-            Stage::Shared { keeper, .. } | Stage::Untaken { keeper, .. } => {
-                close_all(host, [keeper]);
-            }
+            Stage::Shared { keeper, .. } => close_all(host, [keeper]),
             Stage::Lingering { sink, .. } => {
                 self.lost += unreadable(host, sink) as u64;
                 close_all(host, [sink]);
@@ -373,6 +365,15 @@ impl Outlet {
         self.give_up(host);
         self.lost
     }
+}
+
+/// Whether a fifo holds nothing, or is not there: what nobody else has open holds nothing any more.
+fn is_empty<H: Host>(host: &mut H, path: &Path) -> bool {
+    let flags = OpenFlags::READ | OpenFlags::NONBLOCK | OpenFlags::NOCTTY;
+    let Ok(fd) = host.open(path, flags, 0) else { return true };
+    let unread = host.unread(fd);
+    close_all(host, [fd]);
+    unread.is_ok_and(|count| count == 0)
 }
 
 /// Whether a pipe has neither bytes nor writers left, seen from its read end.
