@@ -36,6 +36,11 @@ pub fn write_atomically<H: Host>(host: &mut H, path: &Path, bytes: &[u8]) -> Res
     placed
 }
 
+/// Which file it is, by its device and inode, if there is one.
+pub fn identity<H: Host>(host: &mut H, path: &Path) -> Option<(u64, u64)> {
+    host.stat(path).ok().map(|stat| (stat.device, stat.inode))
+}
+
 /// Makes a directory, and those above it that are not there, each with this mode.
 ///
 /// # Errors

@@ -11,6 +11,7 @@ mod errno;
 mod files;
 mod linux;
 mod mark;
+mod named;
 mod record;
 mod replay;
 mod trace;

@@ -129,6 +129,11 @@ fn is_fifo<H: Host>(host: &mut H, fd: Fd) -> bool {
     host.fstat(fd).is_ok_and(|stat| stat.kind == FileKind::Fifo)
 }
 
+/// Whether a fifo, pipe or terminal holds nothing that is still to be read.
+pub(super) fn is_empty<H: Host>(host: &mut H, fd: Fd) -> bool {
+    host.unread(fd).is_ok_and(|count| count == 0)
+}
+
 /// How many bytes a fifo or pipe holds that nobody can read any more, seen from its write end.
 pub(super) fn unreadable<H: Host>(host: &mut H, sink: Fd) -> usize {
     match host.unread(sink).unwrap_or(0) {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::endpoint::is_empty;
 use crate::host::{Bug, Errno, Fd, FileKind, Host, PollFd, Ready};
 
 /// Most bytes moved by one call.
@@ -282,8 +283,4 @@ fn is_answered(question: &PollFd, answers: &[PollFd]) -> bool {
     answers.iter().any(|answer| {
         answer.fd == question.fd && answer.interest == question.interest && !answer.ready.is_empty()
     })
-}
-
-fn is_empty<H: Host>(host: &mut H, fd: Fd) -> bool {
-    host.unread(fd).is_ok_and(|count| count == 0)
 }

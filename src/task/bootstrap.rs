@@ -1,8 +1,9 @@
 //! What a daemon hands to start, and what it understands as an answer, in every generation.
 //!
 //! Until containerd 2.2 the options come over stdin, or nothing does, and the answer is the address; or,
-//! since 1.7, JSON that says more. Since 2.3 both are messages. The old input may pass for the new message, whose first two fields
-//! are text as well; it is taken for one only if those say what the command line says.
+//! since 1.7, JSON that says more. Since 2.3 both are messages. The old input may pass for the new
+//! message, whose first two fields are text as well; it is taken for one only if those say what the
+//! command line says.
 
 use containerd_shim_protos::bootstrap_api::{BootstrapParams, BootstrapResult};
 use containerd_shim_protos::protobuf::Message;

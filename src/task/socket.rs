@@ -6,7 +6,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use crate::Error;
-use crate::files::make_directories;
+use crate::files::{identity, make_directories};
 use crate::host::{Bug, Errno, Fd, FileKind, Host, Mark, close_all};
 
 /// Where the sockets of all shims are, unless the daemon has another place for them.
@@ -124,11 +124,6 @@ pub(super) fn remove_dead<H: Host>(host: &mut H, path: &Path) -> Result<(), Erro
         return Ok(());
     }
     remove(host, path)
-}
-
-/// Which file it is, if there is one.
-fn identity<H: Host>(host: &mut H, path: &Path) -> Option<(u64, u64)> {
-    host.stat(path).ok().map(|stat| (stat.device, stat.inode))
 }
 
 fn remove<H: Host>(host: &mut H, path: &Path) -> Result<(), Error> {

@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use crate::Error;
-use crate::files::{read_file, write_atomically};
+use crate::files::{identity, read_file, write_atomically};
 use crate::host::{
     Bug, Command, Errno, Fd, Host, Lead, Mark, OpenFlags, Pid, Signal, SpawnError, WaitFor,
     close_all, variable, write_all,
@@ -179,10 +179,9 @@ fn environment_of_server(mut env: Vec<OsString>, bootstrap: &Bootstrap) -> Vec<O
 /// file has its name now.
 fn own_program<H: Host>(host: &mut H) -> PathBuf {
     let link = Path::new("/proc/self/exe");
-    let identity = |host: &mut H, path: &Path| host.stat(path).map(|it| (it.device, it.inode));
     match host.readlink(link) {
         Ok(file)
-            if identity(host, &file).is_ok() && identity(host, &file) == identity(host, link) =>
+            if identity(host, &file).is_some() && identity(host, &file) == identity(host, link) =>
         {
             file
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::host::{Bug, Errno, Fd, Host, Mark, OpenFlags, PollFd, Ready, close_all};
-use crate::stdio::endpoint::{has_no_reader, unreadable};
+use crate::stdio::endpoint::{has_no_reader, is_empty, unreadable};
 use crate::stdio::{Output, Relay};
 
 /// How soon a fifo or pipe that is not empty yet is looked at again; each time the pause doubles.
@@ -201,11 +201,10 @@ impl Outlet {
                 self.begin_looking(now, phase);
             }
         }
-        if let Some(looks) = self.looks().filter(|looks| looks.next <= now) {
+        let looks = self.looks_mut().and_then(Option::as_mut);
+        if let Some(looks) = looks.filter(|looks| looks.next <= now) {
+            *looks = looks.again(now);
             self.look(host, now);
-            if let Some(next) = self.looks_mut() {
-                *next = Some(looks.again(now));
-            }
             self.begin_looking(now, phase);
         }
         trouble
@@ -311,7 +310,7 @@ impl Outlet {
             Stage::Lingering { .. } => self.look_for_reader(host),
             Stage::Untaken { path, looks } => {
                 let is_over = looks.is_some_and(|looks| looks.begun + TIME_TO_TAKE <= now);
-                if is_over || is_empty(host, path) {
+                if is_over || is_taken(host, path) {
                     self.stage = Stage::Closed;
                 }
             }
@@ -368,19 +367,17 @@ impl Outlet {
 }
 
 /// Whether a fifo holds nothing, or is not there: what nobody else has open holds nothing any more.
-fn is_empty<H: Host>(host: &mut H, path: &Path) -> bool {
+fn is_taken<H: Host>(host: &mut H, path: &Path) -> bool {
     let flags = OpenFlags::READ | OpenFlags::NONBLOCK | OpenFlags::NOCTTY;
     let Ok(fd) = host.open(path, flags, 0) else { return true };
-    let unread = host.unread(fd);
+    let is_empty = is_empty(host, fd);
     close_all(host, [fd]);
-    unread.is_ok_and(|count| count == 0)
+    is_empty
 }
 
 /// Whether a pipe has neither bytes nor writers left, seen from its read end.
 fn is_at_end<H: Host>(host: &mut H, source: Fd) -> bool {
     let mut question = [PollFd::new(source, Ready::READ)];
     let answered = host.poll(&mut question, Some(Duration::ZERO)).is_ok();
-    answered
-        && question[0].ready.contains(Ready::HANGUP)
-        && host.unread(source).is_ok_and(|count| count == 0)
+    answered && question[0].ready.contains(Ready::HANGUP) && is_empty(host, source)
 }

@@ -96,6 +96,24 @@ fn a_client_has_time_to_read_what_is_there_before_the_process_is_removed(
 }
 
 #[rstest]
+fn a_client_that_came_late_has_as_much_time(#[values(false, true)] direct: bool) {
+    let mut bench = Bench::with_fifos(direct, ["", "out", ""]);
+    let process = bench.process_end(1);
+    bench.runtime_done();
+    bench.write(process, b"kept");
+    bench.close(process);
+    bench.process_ended();
+    bench.wait(Duration::from_secs(1));
+    let client = bench.reader("out");
+    bench.wait(Duration::from_millis(100));
+    bench.wait(Duration::from_millis(100));
+    assert!(!bench.is_removed());
+    assert_eq!(bench.found(client), found(b"kept", true));
+    bench.wait(Duration::from_millis(100));
+    assert!(bench.stdio.is_drained());
+}
+
+#[rstest]
 fn what_nobody_comes_for_is_told(#[values(false, true)] direct: bool) {
     let mut bench = Bench::with_fifos(direct, ["", "out", ""]);
     let process = bench.process_end(1);
