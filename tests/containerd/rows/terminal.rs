@@ -22,12 +22,16 @@ fn told(text: &str, words: &[(&str, &str)]) -> String {
     found.collect::<Vec<_>>().join(", ")
 }
 
+/// The container stays until its last line was shown: `ctr` closes its fifos as soon as it hears of an
+/// init's end, and so now and then swallows what came just before, with either shim.
 fn run(scene: &Scene) -> String {
-    let script = "tty; echo err >&2; echo ready; read x; echo \"got $x\"; exit 6";
+    let script = "tty; echo err >&2; echo ready; read x; echo \"got $x\"; read x; exit 6";
     let command = scene.run("c", &["--rm", "--tty"], &["sh", "-c", script]);
     let mut client = Client::on_terminal(command, 24, 80);
     client.wait_for("ready");
     client.write("line\n");
+    client.wait_for("got line\n");
+    client.write("\n");
     let told_all = client.finish();
     let words =
         [("/dev/pts/0\n", "a terminal"), ("line\ngot line", "echoed"), ("err\n", "both streams")];
@@ -58,8 +62,6 @@ fn resize(scene: &Scene) -> String {
     "30 100, then 40 120".to_owned()
 }
 
-/// The container stays until its last line was shown: `ctr` itself now and then swallows the end of
-/// what a container says that ends at once, with either shim.
 fn much(scene: &Scene) -> String {
     let script = "seq 20000; read x; exit 4";
     let command = scene.run("c", &["--rm", "--tty"], &["sh", "-c", script]);
