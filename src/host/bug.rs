@@ -103,6 +103,8 @@ named! {
         AskedAgain "asked-again",
         /// `start` leaves a server running that it could not put where it belongs.
         ServerLeft "server-left",
+        /// A server of whose `start` nothing was heard waits for ever.
+        UnaskedStays "unasked-stays",
         /// A container whose creation nobody waits for any more is forgotten when it is there.
         CreateForgotten "create-forgotten",
         /// `Shutdown` ends a shim that has other containers.

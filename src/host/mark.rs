@@ -17,6 +17,8 @@ named! {
         SocketGoneMeanwhile "socket-gone-meanwhile",
         /// `start` ends a server of which nobody could be told.
         ServerTakenBack "server-taken-back",
+        /// A shim ends to which nobody has come.
+        EndsUnasked "ends-unasked",
         /// A container is to be made by a shim that ends.
         CreateWhileEnding "create-while-ending",
         /// A shim ends before all is told.

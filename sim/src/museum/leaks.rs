@@ -55,6 +55,14 @@ pub(super) const EXHIBITS: &[Exhibit] = &[
     },
     Exhibit {
         class: 23,
+        title: "a start is killed when its server runs, and nobody knows of that",
+        references: "found here: containerd kills a start whose caller has gone",
+        flows: &["task/start-is-killed"],
+        bug: Some(Bug::UnaskedStays),
+        why_not: "",
+    },
+    Exhibit {
+        class: 23,
         title: "a daemon dies, or gives up, while a container is being created, and nobody owns it",
         references: "d82fa4319, #6860, #768, kata-containers/runtime#2992",
         flows: &["task/daemon-dies-in-create", "task/retry-later"],

@@ -20,8 +20,8 @@ use crate::trouble::{Impatience, Patience};
 
 /// How long the daemon waits before it looks again for what no descriptor tells of.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
-/// How long a shim may stay after it was told to go.
-const LONGEST_STAY: Duration = Duration::from_secs(30);
+/// How long a shim may stay after it was told to go, or if nobody has ever come.
+const LONGEST_STAY: Duration = Duration::from_secs(65);
 
 /// One thread of the daemon.
 struct Thread {
@@ -251,7 +251,7 @@ impl Daemon<'_> {
             Step::TerminateShim => signal_shims(host, Signal::TERM),
             Step::SeeShimOff => self.see_shims_off(host),
             Step::WriteDown => signal_shims(host, Signal::USR1),
-            Step::SignalShim(signal) => signal_servers(host, signal),
+            Step::SignalShim(signal) => signal_shims(host, signal),
             Step::Heal => self.heal(host, at),
             Step::KillHung => kill_runtimes(host, Whose::AtWork),
             Step::KillUnknown if self.flow.shim_may_go => kill_runtimes(host, Whose::Unmade),
@@ -379,6 +379,6 @@ mod giving_up;
 mod healing;
 
 use calls::Open;
-use ending::{shims, signal_servers, signal_shims};
+use ending::{shims, signal_shims};
 pub(super) use giving_up::LATER;
 use healing::{Whose, kill_runtimes};

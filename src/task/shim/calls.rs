@@ -58,6 +58,11 @@ impl Server {
         Server { listener, user, peers, calls, next: 1, rests_until: None }
     }
 
+    /// Whether anybody is connected.
+    pub(super) fn has_peers(&self) -> bool {
+        !self.peers.is_empty()
+    }
+
     /// Adds what must be waited for.
     pub(super) fn ask(&self, questions: &mut Vec<PollFd>) {
         if self.rests_until.is_none() {

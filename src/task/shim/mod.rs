@@ -41,6 +41,8 @@ const POLL_PATIENCE: u32 = 1000;
 /// How long output that is on its way is waited for once a process is to be removed, unless the
 /// environment says otherwise.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a shim goes on to which nobody has come: a `start` that is killed has told nobody of it.
+const UNASKED: Duration = Duration::from_secs(60);
 /// How long a shim that ends waits for the daemon to take the last events.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -68,6 +70,8 @@ struct Shim {
     processes: BTreeMap<ProcessKey, Process>,
     jobs: BTreeMap<JobKey, Job>,
     last_key: u32,
+    /// When it ends, if nobody has come and asked anything by then.
+    unasked_until: Option<Duration>,
     /// It was told to go, and has only containers that will not be kept.
     is_dismissed: bool,
     /// When the shim ends, whether all has been told or not.
@@ -139,6 +143,7 @@ impl Shim {
             processes: BTreeMap::new(),
             jobs: BTreeMap::new(),
             last_key: 0,
+            unasked_until: Some(host.now() + UNASKED),
             is_dismissed: false,
             ends: None,
         })
@@ -187,6 +192,7 @@ impl Shim {
         self.watch_memory(host, questions);
         let mut troubles = Vec::new();
         let came = self.server.turn(host, questions, now, &mut troubles);
+        self.end_if_unasked(host, now, !came.is_empty());
         for (call, incoming) in came {
             self.request(host, call, incoming);
         }
@@ -216,7 +222,13 @@ impl Shim {
     fn due(&self) -> Option<Duration> {
         let streams = self.processes.values().filter_map(|process| process.stdio.due());
         let jobs = self.jobs.values().filter_map(|job| job.deadline);
-        let others = [self.server.due(), self.events.due(), self.supervisor.due(), self.ends];
+        let others = [
+            self.server.due(),
+            self.events.due(),
+            self.supervisor.due(),
+            self.unasked_until,
+            self.ends,
+        ];
         let ooms = self.containers.values().filter_map(|it| it.oom.as_ref()?.due());
         streams.chain(jobs).chain(ooms).chain(others.into_iter().flatten()).min()
     }
@@ -319,6 +331,23 @@ impl Shim {
         }
         if !host.planted(Bug::FoundWhileEnding) {
             self.remove_socket(host);
+        }
+    }
+
+    /// Ends a shim of which nobody seems to know. Whoever is connected may still ask.
+    fn end_if_unasked<H: Host>(&mut self, host: &mut H, now: Duration, is_asked: bool) {
+        if is_asked || host.planted(Bug::UnaskedStays) {
+            self.unasked_until = None;
+        }
+        if self.unasked_until.is_none_or(|until| now < until) {
+            return;
+        }
+        if self.server.has_peers() {
+            self.unasked_until = Some(now + UNASKED);
+        } else {
+            host.mark(Mark::EndsUnasked);
+            self.unasked_until = None;
+            self.end(host);
         }
     }
 

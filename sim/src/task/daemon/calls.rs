@@ -241,9 +241,16 @@ impl Daemon<'_> {
         self.told.lost |= is_dead && self.flow.is_disturbed;
         if is_dead && !self.flow.shim_is_killed && !self.is_lenient(host) {
             for Open { ask, .. } in &self.threads[at].open {
-                let ends_it = self.flow.shim_may_go
-                    || self.flow.is_disturbed && matches!(ask, Ask::Shutdown(_));
-                if !ends_it {
+                let may_end = match ask {
+                    Ask::Shutdown(_) => self.flow.is_disturbed,
+                    // The first that it is asked: it may have failed to begin, or waited in vain.
+                    Ask::Connect(_) => {
+                        let may_fail = self.may_go_wrong() && !self.flow.faults.is_empty();
+                        may_fail || self.flow.config.timers_race
+                    }
+                    _ => false,
+                };
+                if !may_end && !self.flow.shim_may_go {
                     self.told.wrong.push(format!("{ask:?} got no answer: {lost:?}"));
                 }
             }

@@ -37,18 +37,6 @@ pub(super) fn signal_shims(host: &mut SimHost<'_>, signal: Signal) {
     }
 }
 
-/// Not those who only start one: a server of whose `start` nothing was heard is nobody's, and lives on.
-pub(super) fn signal_servers(host: &mut SimHost<'_>, signal: Signal) {
-    let me = host.pid();
-    for pid in shims(host) {
-        let is_server =
-            host.kernel.borrow().processes.get(pid.0).is_some_and(|it| it.parent != me.0);
-        if is_server {
-            let _ = host.kill(pid, signal);
-        }
-    }
-}
-
 /// A server that was killed has left its sockets, and the places where it waited for consoles, which
 /// nobody can know of.
 fn remove_what_the_killed_left(host: &mut SimHost<'_>) {
@@ -164,7 +152,8 @@ impl Daemon<'_> {
 
     /// Waits until no server runs any more, and takes what they have sent.
     pub(super) fn see_shims_off(&mut self, host: &mut SimHost<'_>) {
-        let limit = host.now() + LONGEST_STAY;
+        let begun = host.now();
+        let limit = begun + LONGEST_STAY;
         while !shims(host).is_empty() {
             if host.now() > limit {
                 self.told.wrong.push("a server goes on after all was deleted".to_owned());
@@ -173,7 +162,8 @@ impl Daemon<'_> {
             if host.now() > limit + LONGEST_STAY {
                 break;
             }
-            self.turn(host, Some(LOOK_AGAIN));
+            let waited = host.now().saturating_sub(begun);
+            self.turn(host, Some(LOOK_AGAIN.max(waited / 16)));
         }
         for _ in 0..5 {
             self.turn(host, Some(LOOK_AGAIN));

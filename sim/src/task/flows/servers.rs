@@ -14,6 +14,7 @@ pub(super) fn flows() -> Vec<Flow> {
     vec![
         unplaced(),
         socket_left(),
+        start_is_killed(),
         terminated(),
         ends_while_terminated(),
         killed_while_frozen(),
@@ -66,6 +67,23 @@ fn socket_left() -> Flow {
         vec![process("c1", &["exit", "1"], &[1], "")],
         vec![steps(&[&killed, &birth("c1"), &burial("c1")])],
     )
+}
+
+/// A `start` is killed that has a server and has told nobody; the server goes when nobody comes, also
+/// when a second `start` has found it.
+fn start_is_killed() -> Flow {
+    let killed = Fault::signal(Signal::KILL).by(SHIM).part("start").of(Call::Parent);
+    let unasked = [Step::Launch("c1"), Step::SeeShimOff, Step::CleanUp("c1")];
+    let mut flow = flow_of(
+        "task/start-is-killed",
+        vec![process("c1", &["exit", "1"], &[1], "")],
+        vec![steps(&[&unasked, &birth("c1"), &burial("c1")])],
+    )
+    .fault(killed)
+    .complaining()
+    .within(70);
+    flow.repeats = true;
+    flow
 }
 
 /// The machine goes down, and nobody waits for anybody.

@@ -119,6 +119,10 @@ impl Sketch<'_> {
         if may_be_killed {
             process.may_be_cut = true;
             process.ends.extend([137, 143]);
+            if process.words.contains(&"fork-hold-stdout-ms") {
+                // In a pid namespace whose init is dead nobody can fork.
+                process.ends.push(111);
+            }
         }
         if process.terminal {
             process.ends.push(129);

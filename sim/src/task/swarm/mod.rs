@@ -30,6 +30,8 @@ const CALM_LIMIT: Duration = Duration::from_secs(5);
 /// Within so much time after the healing all must be over: what waits longest is a drain, and then a
 /// shim that takes leave.
 const HEALED_LIMIT: Duration = Duration::from_secs(60);
+/// How long a shim stays to which nobody comes.
+const UNASKED: Duration = Duration::from_secs(60);
 
 /// The row in the table of flows; what it does is drawn when it is run.
 pub(super) fn flow() -> Flow {
@@ -80,7 +82,7 @@ pub(super) fn draw(flow: &Flow, chooser: &mut dyn Choose) -> Flow {
         flow.plan.threads.push(healing(&mut draw, &CONTAINERS[..count], owes_console));
         flow.plan.processes.push(last());
         (flow.may_repeat_events, flow.exit_is_unrecorded) = (true, true);
-        (flow.prompt, flow.limit) = (HEALED_LIMIT, HEALED_LIMIT);
+        (flow.prompt, flow.limit) = (HEALED_LIMIT, HEALED_LIMIT + UNASKED);
     }
     flow
 }
