@@ -172,7 +172,7 @@ impl Kernel {
         self.sees(Thing::File(open.serial));
         match open.state {
             FileState::Master(pty) | FileState::Slave(pty) => {
-                self.sees(Thing::Terminal(self.terminal_number(pty)));
+                self.sees(Thing::TerminalState(self.terminal_number(pty)));
             }
             FileState::Fifo { .. } => {
                 self.sees(Thing::FifoState(self.inodes[open.inode].number));
@@ -200,7 +200,7 @@ impl Kernel {
                 self.alters(Thing::File(open.serial));
             }
             FileState::Master(pty) | FileState::Slave(pty) => {
-                self.alters(Thing::Terminal(self.terminal_number(pty)));
+                self.sees(Thing::TerminalState(self.terminal_number(pty)));
             }
             FileState::Signals(_) | FileState::Socket(_) | FileState::Fifo { .. } => {}
         }
@@ -299,9 +299,13 @@ impl Kernel {
                 }
                 Ok(self.fifo(inode).len())
             }
-            FileState::Master(pty) => Ok(self.ptys[pty].output.len()),
             FileState::Slave(pty) if !self.ptys[pty].master_open => Err(Errno::EIO),
-            FileState::Slave(pty) => Ok(self.ptys[pty].unread_input()),
+            FileState::Master(pty) | FileState::Slave(pty) => {
+                self.sees(Thing::Terminal(self.terminal_number(pty)));
+                let terminal = &self.ptys[pty];
+                let is_master = matches!(state, FileState::Master(_));
+                Ok(if is_master { terminal.output.len() } else { terminal.unread_input() })
+            }
             FileState::Socket(socket) => {
                 self.sees(Thing::Queue(self.sockets[socket].serial));
                 self.unread_socket(socket)

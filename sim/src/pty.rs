@@ -39,6 +39,9 @@ pub(crate) struct Pty {
     pub(crate) capacity: usize,
 }
 
+/// What a poll tells of a terminal's master and of its slave.
+type TerminalState = (Ready, Ready);
+
 impl Kernel {
     /// A new pair, whose slave is locked yet (`ptmx(4)`).
     pub(crate) fn new_pty(&mut self, pid: i32) -> Result<Id<Pty>> {
@@ -69,7 +72,7 @@ impl Kernel {
     }
 
     pub(crate) fn open_slave(&mut self, pid: i32, pty: Id<Pty>, flags: OpenFlags) -> Result<()> {
-        self.alters(Thing::Terminal(self.terminal_number(pty)));
+        let before = self.terminal_state(pty);
         let process = &self.processes[pid];
         let becomes_ours = process.session == pid
             && process.terminal.is_none()
@@ -87,6 +90,7 @@ impl Kernel {
             it.foreground = Some(group);
             self.process(pid).terminal = Some(pty);
         }
+        self.note_terminal(pty, before);
         self.changed();
         Ok(())
     }
@@ -96,8 +100,23 @@ impl Kernel {
         self.inodes[self.ptys[pty].node].number
     }
 
+    /// All that a poll tells of it.
+    fn terminal_state(&self, pty: Id<Pty>) -> TerminalState {
+        (self.poll_master(pty), self.poll_slave(pty))
+    }
+
+    /// A terminal has changed that was like this before.
+    fn note_terminal(&self, pty: Id<Pty>, before: TerminalState) {
+        let number = self.terminal_number(pty);
+        self.alters(Thing::Terminal(number));
+        if self.terminal_state(pty) != before {
+            self.alters(Thing::TerminalState(number));
+        }
+    }
+
     pub(crate) fn close_slave(&mut self, pty: Id<Pty>) {
         self.alters(Thing::Terminal(self.terminal_number(pty)));
+        self.alters(Thing::TerminalState(self.terminal_number(pty)));
         self.alters(Thing::Terminals);
         let it = &mut self.ptys[pty];
         it.slaves -= 1;
@@ -139,6 +158,7 @@ impl Kernel {
         buffer: &mut [u8],
     ) -> Result<Tried<usize>> {
         let nonblock = self.files[file].nonblock;
+        let before = self.terminal_state(pty);
         let it = &mut self.ptys[pty];
         let count = buffer.len().min(it.output.len());
         match () {
@@ -150,6 +170,7 @@ impl Kernel {
         for (to, from) in buffer.iter_mut().zip(it.output.drain(..count)) {
             *to = from;
         }
+        self.note_terminal(pty, before);
         self.changed();
         Ok(Tried::Done(count))
     }
@@ -161,6 +182,7 @@ impl Kernel {
         buffer: &mut [u8],
     ) -> Result<Tried<usize>> {
         let nonblock = self.files[file].nonblock;
+        let before = self.terminal_state(pty);
         let it = &mut self.ptys[pty];
         if !it.master_open || buffer.is_empty() {
             return Ok(Tried::Done(0));
@@ -174,6 +196,7 @@ impl Kernel {
             };
         }
         let count = it.take_input(buffer);
+        self.note_terminal(pty, before);
         self.changed();
         Ok(Tried::Done(count))
     }
@@ -185,7 +208,7 @@ impl Kernel {
         bytes: &[u8],
         done: &mut usize,
     ) -> Result<Tried<usize>> {
-        let before = *done;
+        let (before, state_before) = (*done, self.terminal_state(pty));
         let shown_before = self.ptys[pty].output.len();
         while let Some(&byte) = bytes.get(*done)
             && self.ptys[pty].has_input_room()
@@ -201,6 +224,7 @@ impl Kernel {
                 self.signal_group(group, signal);
             }
         }
+        self.note_terminal(pty, state_before);
         self.wrote(file, bytes, before, *done)
     }
 
@@ -211,7 +235,7 @@ impl Kernel {
         bytes: &[u8],
         done: &mut usize,
     ) -> Result<Tried<usize>> {
-        let before = *done;
+        let (before, state_before) = (*done, self.terminal_state(pty));
         let it = &mut self.ptys[pty];
         if !it.master_open {
             return Err(Errno::EIO);
@@ -221,6 +245,7 @@ impl Kernel {
         {
             *done += 1;
         }
+        self.note_terminal(pty, state_before);
         self.wrote(file, bytes, before, *done)
     }
 
@@ -310,12 +335,14 @@ impl Kernel {
     }
 
     pub(crate) fn window_size(&self, pid: i32, fd: Fd) -> Result<WindowSize> {
-        Ok(self.ptys[self.terminal(pid, fd)?].size)
+        let pty = self.terminal(pid, fd)?;
+        self.sees(Thing::WindowSize(self.terminal_number(pty)));
+        Ok(self.ptys[pty].size)
     }
 
     pub(crate) fn set_window_size(&mut self, pid: i32, fd: Fd, size: WindowSize) -> Result<()> {
         let pty = self.terminal(pid, fd)?;
-        self.alters(Thing::Terminal(self.terminal_number(pty)));
+        self.alters(Thing::WindowSize(self.terminal_number(pty)));
         let it = &mut self.ptys[pty];
         let changed = it.size != size;
         it.size = size;
@@ -326,7 +353,9 @@ impl Kernel {
     }
 
     pub(crate) fn terminal_attributes(&self, pid: i32, fd: Fd) -> Result<Termios> {
-        Ok(self.ptys[self.terminal(pid, fd)?].termios)
+        let pty = self.terminal(pid, fd)?;
+        self.sees(Thing::Terminal(self.terminal_number(pty)));
+        Ok(self.ptys[pty].termios)
     }
 
     pub(crate) fn set_terminal_attributes(
@@ -336,8 +365,9 @@ impl Kernel {
         attributes: Termios,
     ) -> Result<()> {
         let pty = self.terminal(pid, fd)?;
-        self.alters(Thing::Terminal(self.terminal_number(pty)));
+        let before = self.terminal_state(pty);
         self.ptys[pty].set_termios(attributes);
+        self.note_terminal(pty, before);
         self.changed();
         Ok(())
     }

@@ -42,8 +42,12 @@ pub(crate) enum Thing {
     Queue(u64),
     /// Whether anything waits there. It changes only together with the queue itself.
     News(u64),
-    /// A terminal.
+    /// What waits in a terminal, how it treats that, and who has it open.
     Terminal(u64),
+    /// What a poll tells of either side of a terminal. It changes only together with the terminal.
+    TerminalState(u64),
+    /// How large a terminal's window is.
+    WindowSize(u64),
     /// Which terminals there are.
     Terminals,
     /// Whether a process is there, and goes on.
