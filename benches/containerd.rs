@@ -75,12 +75,6 @@ fn main() {
     }
 }
 
-/// Where the static programs are; they were built before.
-fn programs() -> PathBuf {
-    let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/static").join(target).join("release")
-}
-
 fn compare() {
     let (containerds, _) = place::containerds();
     let (runtime, runtime_path) = place::runtimes().swap_remove(0);
@@ -139,7 +133,7 @@ impl Groups {
     fn wrap(&self, daemon: &Daemon, account: bool) {
         let stock = daemon.combination.containerd.programs.join("containerd-shim-runc-v2");
         let stock = if stock.exists() { stock } else { "/usr/bin/containerd-shim-runc-v2".into() };
-        let ours = programs().join("containerd-shim-wavetank-v2");
+        let ours = static_build::directory().join("containerd-shim-wavetank-v2");
         let all = [
             ("containerd-shim-runc-v2", stock, Shim::Stock as usize),
             ("containerd-shim-wavetank-v2", ours, Shim::Ours as usize),
@@ -160,7 +154,8 @@ impl Groups {
         let group = self.directories[group].display();
         let to = format!("{group}\n{}\n", program.display());
         fs::write(path.with_extension("to"), to).unwrap();
-        let copied = Command::new("cp").arg(programs().join("wrapper")).arg(path).status();
+        let copied =
+            Command::new("cp").arg(static_build::directory().join("wrapper")).arg(path).status();
         assert!(copied.unwrap().success());
     }
 

@@ -6,6 +6,10 @@ use std::ffi::OsString;
 use wavetank::host::{LinuxHost, recording};
 use wavetank::task;
 
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
 fn main() {
     LinuxHost::close_inherited(4);
     let argv: Vec<OsString> = std::env::args_os().collect();

@@ -13,7 +13,8 @@ pub(crate) const RACES: &[(&str, &str)] = &[
     ("race/classic-resize-console", "resize against console"),
 ];
 
-/// The races: from the start of the shim until everybody waits, which is when all is over.
+/// The races: from the start of the shim until everybody waits, which is when all is over, or when the
+/// container has seen the size of its terminal.
 pub(crate) fn races() -> Vec<Flow> {
     let race = |name, words: &[&str], expected| {
         let flow = guest(name, Dialect::Run, words, expected).plan(|plan| plan.race = true);
@@ -25,7 +26,7 @@ pub(crate) fn races() -> Vec<Flow> {
         race("race/classic-exit-start", &["exit", "5"], Expected::ended(5, "")),
         race("race/classic-close-io-exit", &["exit", "6"], Expected::ended(6, ""))
             .init(|init| init.control = closes),
-        race(resizes, &["winsize", "exit", "3"], Expected::ended(3, "91x37"))
+        race(resizes, &["winsize", "sleep-ms", "5", "exit", "3"], Expected::ended(3, "91x37"))
             .init(|init| (init.terminal, init.size) = (true, size)),
     ]
 }
