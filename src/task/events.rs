@@ -146,10 +146,13 @@ impl Publisher {
     }
 
     /// Adds what it waits for. A connection is asked for also when there is nothing to send, so
-    /// that its end is seen.
-    pub(super) fn ask(&self, questions: &mut Vec<PollFd>) {
+    /// that its end is seen. An answer that nobody needs yet is worth no wake-up: it is read when
+    /// there is another reason for one, or when it is overdue. Whoever is `leaving` needs it.
+    pub(super) fn ask(&self, questions: &mut Vec<PollFd>, leaving: bool) {
         if let Some(link) = &self.link {
-            let mut interest = Ready::READ;
+            let can_wait = self.queue.len() == 1 && self.refusals == 0 && !leaving;
+            let mut interest = Ready::empty();
+            interest.set(Ready::READ, link.call.is_none() || !can_wait);
             interest.set(Ready::WRITE, link.client.wants_to_send());
             questions.push(PollFd::new(link.fd, interest));
         }
@@ -179,7 +182,7 @@ impl Publisher {
             errors.push(Error::invalid("events", reason));
             self.dropped = 0;
         }
-        if self.is_ready(answers) {
+        if self.call().is_some() || self.is_ready(answers) {
             self.read(host, now, &mut errors);
         }
         if self.call().is_some_and(|call| call.deadline <= now) {

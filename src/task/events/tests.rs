@@ -45,7 +45,7 @@ impl Rig {
     /// One turn of the publisher with what is ready now.
     fn turn(&mut self) {
         let mut questions = Vec::new();
-        self.publisher.ask(&mut questions);
+        self.publisher.ask(&mut questions, false);
         self.host.poll(&mut questions, Some(Duration::ZERO)).unwrap();
         let errors = self.publisher.turn(&mut self.host, &questions, self.now);
         self.told.extend(errors.iter().map(ToString::to_string));
@@ -107,6 +107,34 @@ fn events_arrive_whole_and_in_order_over_one_connection() {
 }
 
 #[test]
+fn an_answer_that_nobody_needs_yet_wakes_nobody() {
+    let mut rig = Rig::new();
+    let mut daemon = rig.daemon();
+    rig.publish("/tasks/start");
+    let wakes = |rig: &mut Rig, leaving| {
+        let mut questions = Vec::new();
+        rig.publisher.ask(&mut questions, leaving);
+        rig.host.poll(&mut questions, Some(Duration::ZERO)).unwrap() > 0
+    };
+    rig.turn();
+    for _ in 0..3 {
+        let mut questions = Vec::new();
+        daemon.ask(&mut questions);
+        rig.host.poll(&mut questions, Some(Duration::ZERO)).unwrap();
+        daemon.turn(&mut rig.host, &questions);
+    }
+    assert!(!wakes(&mut rig, false));
+    assert!(wakes(&mut rig, true), "who leaves waits for it");
+    rig.publish("/tasks/exit");
+    assert!(wakes(&mut rig, false), "the next event waits for it");
+    rig.turn();
+    assert_eq!(rig.publisher.queue.len(), 1, "the first has arrived, and the second is under way");
+    daemon.close(&mut rig.host);
+    assert!(wakes(&mut rig, false), "a daemon that dies is noticed");
+    rig.publisher.close(&mut rig.host);
+}
+
+#[test]
 fn a_daemon_that_is_down_is_told_of_once_and_tried_ever_less_often() {
     let mut rig = Rig::new();
     rig.publish("/tasks/exit");
@@ -141,7 +169,7 @@ fn an_idle_connection_that_the_daemon_closes_is_closed_and_not_told_of() {
     daemon.hang_up(&mut rig.host);
     rig.turn();
     let mut questions = Vec::new();
-    rig.publisher.ask(&mut questions);
+    rig.publisher.ask(&mut questions, false);
     assert_eq!((questions, rig.publisher.due()), (Vec::new(), None));
     rig.publish("/tasks/start");
     assert_eq!(topics(&rig.turns(&mut daemon)), ["/tasks/start"]);

@@ -208,7 +208,7 @@ impl Shim {
     fn ask(&self, questions: &mut Vec<PollFd>) {
         questions.push(PollFd::new(self.signals, Ready::READ));
         self.server.ask(questions);
-        self.events.ask(questions);
+        self.events.ask(questions, self.ends.is_some());
         for process in self.processes.values() {
             process.stdio.ask(questions);
         }
