@@ -185,7 +185,6 @@ impl Kernel {
         }
         kernel.own_inodes = kernel.next_inode - 1;
         kernel.processes.insert(INIT, Process::init(root));
-        kernel.touches.want(kernel.config.orderly);
         kernel
     }
 

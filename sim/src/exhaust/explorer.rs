@@ -251,6 +251,10 @@ impl Choose for Explorer {
         true
     }
 
+    fn weighs_step(&self) -> bool {
+        self.part == Part::Race
+    }
+
     fn choose(&mut self, n: usize) -> usize {
         if n <= 1 {
             return 0;
