@@ -80,7 +80,7 @@ impl Deed {
     }
 
     /// Whether it makes no difference which of the two is done first, by different processes.
-    fn commutes(self, other: Deed) -> bool {
+    pub(crate) fn commutes(self, other: Deed) -> bool {
         self == other && self != Deed::Changes
     }
 }
