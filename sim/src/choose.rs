@@ -20,11 +20,16 @@ pub trait Choose {
     fn watch(&mut self, _seen: &Seen<'_>) -> bool {
         true
     }
+
+    /// Whether it wants to know what the step touches that comes now.
+    fn weighs_step(&self) -> bool {
+        false
+    }
 }
 
 /// What there is to see before a step.
 pub struct Seen<'t> {
-    /// What the step before has touched, if anybody wants to know.
+    /// What the step before has touched, if that was to be [weighed](Choose::weighs_step).
     pub(crate) touches: &'t [Touch],
     /// Who can go on.
     pub(crate) turn: Turn<'t>,
@@ -62,6 +67,10 @@ impl<C: Choose + ?Sized> Choose for &mut C {
 
     fn watch(&mut self, seen: &Seen<'_>) -> bool {
         (**self).watch(seen)
+    }
+
+    fn weighs_step(&self) -> bool {
+        (**self).weighs_step()
     }
 }
 
@@ -231,6 +240,10 @@ impl<C: Choose> Choose for Lazy<C> {
     fn watch(&mut self, seen: &Seen<'_>) -> bool {
         self.inner.watch(seen)
     }
+
+    fn weighs_step(&self) -> bool {
+        self.inner.weighs_step()
+    }
 }
 
 /// Answers from the bytes of a fuzzer, and zeros after their end: one byte for a question with
@@ -308,6 +321,10 @@ impl<C: Choose> Choose for Recorded<C> {
 
     fn watch(&mut self, seen: &Seen<'_>) -> bool {
         self.inner.watch(seen)
+    }
+
+    fn weighs_step(&self) -> bool {
+        self.inner.weighs_step()
     }
 }
 

@@ -13,10 +13,11 @@ impl<T: Copy> Directory<T> {
         Directory { entries: Vec::new() }
     }
 
-    /// Where a name is. Most others differ in their length already.
+    /// Where a name is. Most others differ in their length already, or in their last byte.
     fn place(&self, name: &OsStr) -> Option<usize> {
         let name = name.as_bytes();
-        self.entries.iter().position(|(it, _)| it.len() == name.len() && it.as_bytes() == name)
+        let is_it = |it: &[u8]| it.len() == name.len() && it.last() == name.last() && it == name;
+        self.entries.iter().position(|(it, _)| is_it(it.as_bytes()))
     }
 
     pub(crate) fn get(&self, name: &OsStr) -> Option<T> {

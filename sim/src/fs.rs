@@ -1,5 +1,6 @@
 //! Inodes, directories, and how a path leads to one (`path_resolution(7)`).
 
+use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -118,23 +119,27 @@ impl LastLink {
 }
 
 /// Where a path leads: an entry of a directory, which may still be free.
-pub(crate) struct Place {
+pub(crate) struct Place<'p> {
     pub(crate) parent: Id<Inode>,
-    /// Its name, for those who make, remove or rename names.
-    pub(crate) name: OsString,
+    /// Its name, for those who make, remove or rename names; mostly the last one of the path.
+    pub(crate) name: Cow<'p, OsStr>,
     pub(crate) inode: Option<Id<Inode>>,
     /// The path ended in a slash, so only a directory will do.
     pub(crate) slash: bool,
 }
 
-impl Place {
+impl Place<'_> {
     /// The inode, which must be there.
     pub(crate) fn existing(&self) -> Result<Id<Inode>> {
         self.inode.ok_or(Errno::ENOENT)
     }
 
     pub(crate) fn is_dots(&self) -> bool {
-        self.name == "." || self.name == ".."
+        *self.name == *"." || *self.name == *".."
+    }
+
+    fn into_owned(self) -> Place<'static> {
+        Place { name: Cow::Owned(self.name.into_owned()), ..self }
     }
 }
 
@@ -165,7 +170,7 @@ impl Kernel {
     }
 
     /// Walks a path on behalf of a process.
-    pub(crate) fn walk(&self, pid: i32, path: &Path, last: LastLink) -> Result<Place> {
+    pub(crate) fn walk<'p>(&self, pid: i32, path: &'p Path, last: LastLink) -> Result<Place<'p>> {
         self.walk_as(self.walker(pid), path, last)
     }
 
@@ -174,7 +179,12 @@ impl Kernel {
         Walker { pid, cwd: process.cwd, uid: process.uid, gid: process.gid }
     }
 
-    pub(crate) fn walk_as(&self, walker: Walker, path: &Path, last: LastLink) -> Result<Place> {
+    pub(crate) fn walk_as<'p>(
+        &self,
+        walker: Walker,
+        path: &'p Path,
+        last: LastLink,
+    ) -> Result<Place<'p>> {
         let path = path.as_os_str().as_bytes();
         if path.is_empty() {
             return Err(Errno::ENOENT);
@@ -186,23 +196,23 @@ impl Kernel {
             && let Some(link) = ProcLink::parse(path)
         {
             let inode = self.proc_inode(walker.pid, link)?;
-            let (parent, name) = (self.root, OsString::new());
+            let (parent, name) = (self.root, Cow::default());
             return Ok(Place { parent, name, inode: Some(inode), slash: false });
         }
         self.walk_from(walker, path, last, &mut 0)
     }
 
-    fn walk_from(
+    fn walk_from<'p>(
         &self,
         walker: Walker,
-        path: &[u8],
+        path: &'p [u8],
         last: LastLink,
         links: &mut u32,
-    ) -> Result<Place> {
+    ) -> Result<Place<'p>> {
         let mut at = if path[0] == b'/' { self.root } else { walker.cwd };
         let mut rest = path.trim_ascii_start_of(b'/');
         if rest.is_empty() {
-            let name = OsString::from("/");
+            let name = Cow::Borrowed(OsStr::new("/"));
             return Ok(Place { parent: at, name, inode: Some(at), slash: true });
         }
         loop {
@@ -232,13 +242,7 @@ impl Kernel {
                     self.walk_link(walker, at, target, LastLink::Follow, links)?
                 }
                 _ => {
-                    // Who looks for what is there has no use for its name.
-                    let is_for_name = found.is_none() || last == LastLink::Name;
-                    let name = if is_for_name {
-                        OsStr::from_bytes(name).to_owned()
-                    } else {
-                        OsString::new()
-                    };
+                    let name = Cow::Borrowed(OsStr::from_bytes(name));
                     Place { parent: at, name, inode: found, slash }
                 }
             };
@@ -260,12 +264,13 @@ impl Kernel {
         target: &OsStr,
         last: LastLink,
         links: &mut u32,
-    ) -> Result<Place> {
+    ) -> Result<Place<'static>> {
         *links += 1;
         if *links > LINKS {
             return Err(Errno::ELOOP);
         }
-        self.walk_from(Walker { cwd: at, ..walker }, target.as_bytes(), last, links)
+        let place = self.walk_from(Walker { cwd: at, ..walker }, target.as_bytes(), last, links)?;
+        Ok(place.into_owned())
     }
 
     fn entry(&self, walker: Walker, at: Id<Inode>, name: &[u8]) -> Result<Option<Id<Inode>>> {
@@ -360,7 +365,7 @@ impl Kernel {
     pub(crate) fn create(
         &mut self,
         walker: Walker,
-        place: Place,
+        place: Place<'_>,
         node: Node,
         mode: u32,
     ) -> Result<Id<Inode>> {
@@ -376,7 +381,7 @@ impl Kernel {
         }
         self.allow_change(walker, place.parent)?;
         let inode = self.new_inode(node, mode & 0o7777, walker.uid, walker.gid);
-        self.link(place.parent, place.name, inode);
+        self.link(place.parent, place.name.into_owned(), inode);
         Ok(inode)
     }
 
@@ -408,9 +413,10 @@ impl Kernel {
         if it.users > 0 || it.parent.is_some() {
             return;
         }
-        if let Some(Inode { node: Node::Regular(regular), .. }) = self.inodes.remove(inode) {
+        if let Node::Regular(regular) = &it.node {
             self.disk_used -= regular.disk_bytes();
         }
+        self.inodes.drop_row(inode);
     }
 
     /// The path of an inode from the root; what it was for one that was removed.

@@ -33,6 +33,9 @@ pub type Program = Rc<dyn Fn(&mut SimHost<'_>, &[OsString]) -> i32>;
 /// The process that adopts orphans and reaps them by itself.
 pub(crate) const INIT: i32 = 1;
 
+/// As many files as few machines have more of.
+const MANY: usize = 64;
+
 /// The machine. Its calls are spread over the modules by topic; this is only what they share.
 pub(crate) struct Kernel {
     pub(crate) config: Config,
@@ -114,7 +117,7 @@ impl LateReap {
 
 impl Kernel {
     pub(crate) fn new(config: Config) -> Kernel {
-        let mut inodes = Slab::new();
+        let mut inodes = Slab::with_room(MANY);
         let directory = |number| Inode {
             number,
             mode: 0o755,
@@ -133,7 +136,7 @@ impl Kernel {
         let mut kernel = Kernel {
             config,
             inodes,
-            files: Slab::new(),
+            files: Slab::with_room(MANY),
             ptys: Slab::new(),
             sockets: Slab::new(),
             processes: Processes::default(),
@@ -185,7 +188,6 @@ impl Kernel {
         }
         kernel.own_inodes = kernel.next_inode - 1;
         kernel.processes.insert(INIT, Process::init(root));
-        kernel.touches.want(kernel.config.orderly);
         kernel
     }
 

@@ -115,7 +115,7 @@ impl Kernel {
             }
         }
         let [old, new] = places.map(|(place, _)| place);
-        let is_no_name = |it: &Place| it.is_dots() || it.name == "/";
+        let is_no_name = |it: &Place<'_>| it.is_dots() || *it.name == *"/";
         if [&old, &new].into_iter().flatten().any(is_no_name) {
             return Err(Errno::EBUSY);
         }
@@ -166,7 +166,7 @@ impl Kernel {
         }
         self.entries(old.parent).remove(&old.name);
         self.alters_name(old.parent, &old.name);
-        self.link(new.parent, new.name, inode);
+        self.link(new.parent, new.name.into_owned(), inode);
         Ok(())
     }
 

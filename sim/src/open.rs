@@ -61,7 +61,7 @@ impl Kernel {
     fn create_for_open(
         &mut self,
         pid: i32,
-        place: Place,
+        place: Place<'_>,
         flags: OpenFlags,
         mode: u32,
     ) -> Result<Id<Inode>> {

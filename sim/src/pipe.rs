@@ -46,6 +46,17 @@ pub(crate) struct PipeBuffer {
 /// Whether a pipe is empty, is full, and has readers and writers; how often either came.
 type FifoState = (bool, bool, [bool; 2], [u64; 2]);
 
+/// Moves bytes out of a queue, as many as are there and have room.
+pub(crate) fn move_out(queue: &mut VecDeque<u8>, buffer: &mut [u8]) -> usize {
+    let count = buffer.len().min(queue.len());
+    let (front, back) = queue.as_slices();
+    let from_front = front.len().min(count);
+    buffer[..from_front].copy_from_slice(&front[..from_front]);
+    buffer[from_front..count].copy_from_slice(&back[..count - from_front]);
+    queue.drain(..count);
+    count
+}
+
 impl PipeBuffer {
     pub(crate) fn new(pages_max: usize) -> PipeBuffer {
         PipeBuffer { pages_max: pages_max.max(1), ..PipeBuffer::default() }
@@ -92,10 +103,7 @@ impl PipeBuffer {
 
     /// Moves bytes out, at most as many as the buffer holds.
     fn take(&mut self, buffer: &mut [u8]) -> usize {
-        let count = buffer.len().min(self.bytes.len());
-        for (to, from) in buffer.iter_mut().zip(self.bytes.drain(..count)) {
-            *to = from;
-        }
+        let count = move_out(&mut self.bytes, buffer);
         let mut left = count;
         while left > 0 {
             let Some(page) = self.pages.front_mut() else { break };

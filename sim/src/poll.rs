@@ -6,7 +6,7 @@ use wavetank::host::{Errno, Fd, PollFd, Ready, Result};
 
 use crate::file::{FileState, OpenFile};
 use crate::kernel::Kernel;
-use crate::signals::SignalSet;
+use crate::process::Process;
 use crate::slab::Id;
 use crate::touch::Thing;
 use crate::wait::{Tried, Wait};
@@ -24,8 +24,9 @@ impl Kernel {
             return Err(Errno::EINVAL);
         }
         let mut count = 0;
+        let process = &self.processes[pid];
         for it in fds.iter_mut() {
-            it.ready = self.poll_one(pid, it.fd, it.interest);
+            it.ready = self.poll_one(pid, process, it.fd, it.interest);
             count += usize::from(!it.ready.is_empty());
         }
         if count > 0 || timeout == Some(Duration::ZERO) {
@@ -72,18 +73,17 @@ impl Kernel {
 
     /// What a descriptor is ready for of what was asked, and what is told unasked. A negative
     /// descriptor is skipped.
-    pub(crate) fn poll_one(&self, pid: i32, fd: Fd, interest: Ready) -> Ready {
-        if fd.0 < 0 {
-            return Ready::empty();
-        }
-        let Ok(file) = self.file(pid, fd) else { return Ready::INVALID };
+    pub(crate) fn poll_one(&self, pid: i32, process: &Process, fd: Fd, interest: Ready) -> Ready {
+        let Ok(number) = usize::try_from(fd.0) else { return Ready::empty() };
+        let Some(&Some(file)) = process.fds.get(number) else { return Ready::INVALID };
         if self.touches.are_wanted() {
             self.sees_readiness(pid, file, interest);
         }
-        let ready = match self.files[file].state {
+        let open = &self.files[file];
+        let ready = match open.state {
             // Whose signals these are depends on who asks.
-            FileState::Signals(set) => self.poll_signals(pid, set),
-            _ => self.poll_file(file),
+            FileState::Signals(set) if process.pending.intersects(set) => Ready::READ,
+            _ => self.poll_open(open),
         };
         ready & (interest | Ready::HANGUP | Ready::ERROR)
     }
@@ -101,7 +101,10 @@ impl Kernel {
     }
 
     pub(crate) fn poll_file(&self, file: Id<OpenFile>) -> Ready {
-        let open = &self.files[file];
+        self.poll_open(&self.files[file])
+    }
+
+    fn poll_open(&self, open: &OpenFile) -> Ready {
         match open.state {
             FileState::Plain if self.tells_of_change(open) => {
                 Ready::READ | Ready::WRITE | Ready::PRIORITY | Ready::ERROR
@@ -114,10 +117,5 @@ impl Kernel {
             FileState::Socket(socket) => self.poll_socket(socket),
             FileState::Signals(_) => Ready::empty(),
         }
-    }
-
-    fn poll_signals(&self, pid: i32, set: SignalSet) -> Ready {
-        let pending = self.processes[pid].pending.intersects(set);
-        if pending { Ready::READ } else { Ready::empty() }
     }
 }

@@ -10,6 +10,7 @@ use crate::file::{FileState, OpenFile};
 use crate::fs::{Device, Inode, Node};
 use crate::kernel::Kernel;
 use crate::line::{Input, default_termios};
+use crate::pipe::move_out;
 use crate::slab::Id;
 use crate::touch::Thing;
 use crate::wait::{Tried, Wait};
@@ -160,16 +161,13 @@ impl Kernel {
         let nonblock = self.files[file].nonblock;
         let before = self.terminal_state(pty);
         let it = &mut self.ptys[pty];
-        let count = buffer.len().min(it.output.len());
         match () {
-            () if count > 0 || buffer.is_empty() => {}
+            () if !it.output.is_empty() || buffer.is_empty() => {}
             () if it.slaves_gone => return Err(Errno::EIO),
             () if nonblock => return Err(Errno::EAGAIN),
             () => return Ok(Tried::Wait(Wait::Readable(file))),
         }
-        for (to, from) in buffer.iter_mut().zip(it.output.drain(..count)) {
-            *to = from;
-        }
+        let count = move_out(&mut it.output, buffer);
         self.note_terminal(pty, before);
         self.changed();
         Ok(Tried::Done(count))

@@ -108,13 +108,10 @@ impl Scheduler {
             if kernel.steps > kernel.config.steps {
                 return Err(Outcome::StepLimit);
             }
-            // What tells whether the others can go on is not what this step has touched: they look
-            // themselves.
-            let touches = kernel.touches.take();
+            let touches = kernel.touches.end_step();
             if !std::mem::take(&mut kernel.is_listed) {
                 kernel.list_runnable();
             }
-            kernel.touches.forget();
             std::mem::swap(&mut self.runnable, &mut kernel.runnable);
             let timer_counts = kernel.config.timers_race || self.runnable.is_empty();
             let timer = if timer_counts { kernel.next_deadline() } else { None };
@@ -129,6 +126,7 @@ impl Scheduler {
                 if !chooser.watch(&seen) {
                     return Err(Outcome::StepLimit);
                 }
+                kernel.touches.begin_step(chooser.weighs_step(), touches);
             }
             let answer = match turn.answers() {
                 0 => return Err(kernel.standstill()),

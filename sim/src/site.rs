@@ -51,8 +51,8 @@ pub struct Made {
 impl Kernel {
     /// Notes a call, if calls are to be listed. Those that come when all trouble is over cannot fail.
     pub(crate) fn note_call(&mut self, pid: i32, site: Site) {
-        let process = &self.processes[pid];
         if let Some(calls) = self.calls.as_mut().filter(|_| !self.is_healed) {
+            let process = &self.processes[pid];
             calls.push(Made { program: process.name.to_string(), part: process.part, site });
         }
     }

@@ -16,7 +16,12 @@ pub(crate) struct Slab<T> {
 
 impl<T> Slab<T> {
     pub(crate) fn new() -> Slab<T> {
-        Slab { rows: Vec::new(), free: Vec::new() }
+        Slab::with_room(0)
+    }
+
+    /// One in which so many rows have room from the start.
+    pub(crate) fn with_room(rows: usize) -> Slab<T> {
+        Slab { rows: Vec::with_capacity(rows), free: Vec::with_capacity(rows) }
     }
 
     #[inline]
@@ -36,6 +41,15 @@ impl<T> Slab<T> {
             self.free.push(id.0);
         }
         row
+    }
+
+    /// Removes a row that nobody wants to have.
+    pub(crate) fn drop_row(&mut self, id: Id<T>) {
+        let row = &mut self.rows[id.0 as usize];
+        if row.is_some() {
+            *row = None;
+            self.free.push(id.0);
+        }
     }
 
     #[inline]

@@ -8,7 +8,7 @@ use wavetank::host::{Errno, Fd, OpenFlags, Peer, Pid, Ready, Received, Result, U
 use crate::file::{FileState, OpenFile};
 use crate::fs::{Inode, LastLink, Node, UMASK, WRITE};
 use crate::kernel::Kernel;
-use crate::pipe::PAGE;
+use crate::pipe::{PAGE, move_out};
 use crate::signals::PIPE;
 use crate::slab::Id;
 use crate::touch::Thing;
@@ -335,8 +335,8 @@ impl Kernel {
             let memory = message_memory(len);
             let it = &mut self.sockets[peer];
             it.memory += memory;
-            let part = bytes[*done..*done + len].iter().copied().collect();
-            it.incoming.push_back(Message { bytes: part, files: files.to_vec(), memory });
+            let part = bytes[*done..*done + len].to_vec();
+            it.incoming.push_back(Message { bytes: part.into(), files: files.to_vec(), memory });
             *done += len;
         }
         if *done > before {
@@ -420,11 +420,7 @@ impl Kernel {
             && files.is_empty()
             && let Some(message) = it.incoming.front_mut()
         {
-            let part = message.bytes.len().min(buffer.len() - count);
-            for (to, from) in buffer[count..].iter_mut().zip(message.bytes.drain(..part)) {
-                *to = from;
-            }
-            count += part;
+            count += move_out(&mut message.bytes, &mut buffer[count..]);
             files.append(&mut message.files);
             if message.bytes.is_empty() {
                 it.memory -= message.memory;

@@ -84,7 +84,7 @@ impl Deed {
     }
 
     /// Whether it makes no difference which of the two is done first, by different processes.
-    fn commutes(self, other: Deed) -> bool {
+    pub(crate) fn commutes(self, other: Deed) -> bool {
         self == other && self != Deed::Changes
     }
 }
@@ -104,9 +104,11 @@ pub(crate) struct Touches {
 }
 
 impl Touches {
-    pub(crate) fn want(&mut self, wanted: bool) {
-        self.wanted = wanted;
-        self.list.get_mut().clear();
+    /// A step begins of which somebody wants to know, or nobody. What it touches has room in `list`,
+    /// whatever is in that.
+    pub(crate) fn begin_step(&mut self, wanted: bool, mut list: Vec<Touch>) {
+        list.clear();
+        (self.wanted, self.list) = (wanted, RefCell::new(list));
     }
 
     /// For things that take work to name.
@@ -137,13 +139,10 @@ impl Touches {
         }
     }
 
-    /// What was looked at since this was last taken was no part of a step.
-    pub(crate) fn forget(&mut self) {
-        self.list.get_mut().clear();
-    }
-
-    /// What was touched since this was last asked: each thing once, sorted.
-    pub(crate) fn take(&mut self) -> Vec<Touch> {
+    /// What the step has touched that is now over: each thing once, sorted. What others look at before
+    /// the next one begins, to see whether they can go on, is no part of either.
+    pub(crate) fn end_step(&mut self) -> Vec<Touch> {
+        self.wanted = false;
         let mut list = std::mem::take(self.list.get_mut());
         settle(&mut list);
         list
@@ -217,9 +216,9 @@ mod tests {
 
     fn touches(list: &[(Thing, Deed)]) -> Vec<Touch> {
         let mut touches = Touches::default();
-        touches.want(true);
+        touches.begin_step(true, Vec::new());
         list.iter().for_each(|(thing, deed)| touches.note(*thing, *deed));
-        touches.take()
+        touches.end_step()
     }
 
     #[test]

@@ -57,7 +57,9 @@ impl Kernel {
             }
             Wait::Child(target) => self.has_ended_child(pid, *target) != Ok(false),
             Wait::Poll { fds, .. } => {
-                fds.iter().any(|&(fd, interest)| !self.poll_one(pid, fd, interest).is_empty())
+                let process = &self.processes[pid];
+                let answer = |&(fd, interest)| self.poll_one(pid, process, fd, interest);
+                fds.iter().map(answer).any(|ready| !ready.is_empty())
             }
             Wait::Backlog(socket) => self.has_backlog_room(*socket),
         }

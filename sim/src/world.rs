@@ -427,7 +427,7 @@ impl Kernel {
             self.unlink_entry(place.parent, &place.name);
         }
         let inode = self.new_inode(node, mode, 0, 0);
-        self.link(place.parent, place.name, inode);
+        self.link(place.parent, place.name.into_owned(), inode);
     }
 
     pub(crate) fn set_content(&mut self, inode: Id<Inode>, content: Vec<u8>) {

@@ -3,7 +3,8 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 
 use crate::Error;
 use crate::host::{Command, Errno, Fd, Host, Lead, OpenFlags, Pid, close_all, write_all};
@@ -64,19 +65,8 @@ impl StateDir {
                 Err(errno) => return Err(Error::system("mkdir", directory.display(), errno)),
             }
         }
-        let state = json!({
-            "bundle": spec.bundle,
-            "labels": null,
-            "stdin": spec.streams.stdin,
-            "stdout": spec.streams.stdout,
-            "stderr": spec.streams.stderr,
-            "runtime": spec.runtime,
-            "runtimeArgs": spec.runtime_args,
-            "noPivotRoot": false,
-        });
-        write_file(host, &container.join("state.json"), format!("{state}\n").as_bytes())?;
-        let process = format!("{}\n", process_file(spec));
-        write_file(host, &path.join("process.json"), process.as_bytes())?;
+        write_file(host, &container.join("state.json"), &line(&StateFile::of(spec))?)?;
+        write_file(host, &path.join("process.json"), &line(&process_file(spec))?)?;
         let flags = OpenFlags::READ | OpenFlags::NONBLOCK;
         let exit = make_fifo(host, &path.join("exit"), flags)?;
         let control = match make_fifo(host, &path.join("control"), flags | OpenFlags::WRITE) {
@@ -125,23 +115,60 @@ impl StateDir {
     }
 }
 
+/// What containerd remembers of a container, in the order of the names.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StateFile<'s> {
+    bundle: &'s Path,
+    labels: Option<()>,
+    no_pivot_root: bool,
+    runtime: &'s str,
+    runtime_args: &'s [String],
+    stderr: &'s str,
+    stdin: &'s str,
+    stdout: &'s str,
+}
+
+impl StateFile<'_> {
+    fn of(spec: &ProcessSpec) -> StateFile<'_> {
+        StateFile {
+            bundle: &spec.bundle,
+            labels: None,
+            no_pivot_root: false,
+            runtime: &spec.runtime,
+            runtime_args: &spec.runtime_args,
+            stderr: &spec.streams.stderr,
+            stdin: &spec.streams.stdin,
+            stdout: &spec.streams.stdout,
+        }
+    }
+}
+
 fn process_file(spec: &ProcessSpec) -> Value {
     let mut process = spec.oci_process.clone();
-    let ours = json!({
-        "exec": spec.exec,
-        "containerdStdin": spec.streams.stdin,
-        "containerdStdout": spec.streams.stdout,
-        "containerdStderr": spec.streams.stderr,
-        "runtimeArgs": spec.runtime_args,
-        "noPivotRoot": false,
-        "checkpoint": spec.checkpoint,
-        "rootUID": 0,
-        "rootGID": 0,
-    });
-    if let (Value::Object(process), Value::Object(ours)) = (&mut process, ours) {
-        process.extend(ours);
+    let ours = [
+        ("exec", spec.exec.into()),
+        ("containerdStdin", spec.streams.stdin.as_str().into()),
+        ("containerdStdout", spec.streams.stdout.as_str().into()),
+        ("containerdStderr", spec.streams.stderr.as_str().into()),
+        ("runtimeArgs", spec.runtime_args.clone().into()),
+        ("noPivotRoot", false.into()),
+        ("checkpoint", spec.checkpoint.as_str().into()),
+        ("rootUID", 0.into()),
+        ("rootGID", 0.into()),
+    ];
+    if let Value::Object(process) = &mut process {
+        process.extend(ours.map(|(name, value): (&str, Value)| (name.to_owned(), value)));
     }
     process
+}
+
+/// JSON on a line of its own.
+fn line(content: &impl Serialize) -> Result<Vec<u8>, Error> {
+    let mut line =
+        serde_json::to_vec(content).map_err(|error| Error::invalid("the process", error))?;
+    line.push(b'\n');
+    Ok(line)
 }
 
 pub(super) fn write_file<H: Host>(host: &mut H, path: &Path, bytes: &[u8]) -> Result<(), Error> {

@@ -72,6 +72,8 @@ pub(crate) struct Explorer {
     asked: usize,
     /// The first place whose step is another one than in the run before.
     news: usize,
+    /// Of the steps of the last run.
+    order: Order,
 }
 
 impl Explorer {
@@ -90,6 +92,7 @@ impl Explorer {
             reads_race,
             asked: 0,
             news: 0,
+            order: Order::default(),
         }
     }
 
@@ -177,17 +180,21 @@ impl Explorer {
 
     /// Looks for steps that raced, and has the later one come first, at the place of the first.
     fn find_races(&mut self) {
-        let steps = self.places.iter().map(|it| (it.chosen, &it.touches[..]));
-        let order = Order::of(steps);
+        let mut order = std::mem::take(&mut self.order);
+        order.cut(self.news);
+        for place in self.places.iter().skip(self.news) {
+            order.push(place.chosen, &place.touches);
+        }
         for later in self.news..self.places.len() {
             // Time passes when nobody can run, and at no other moment. So do those who only read.
             if self.places[later].is_last_resort {
                 continue;
             }
-            for &earlier in &order.races[later] {
+            for &earlier in order.races(later) {
                 self.reverse(&order, earlier, later);
             }
         }
+        self.order = order;
     }
 
     fn reverse(&mut self, order: &Order, earlier: usize, later: usize) {
@@ -218,7 +225,7 @@ impl Explorer {
 
 impl Choose for Explorer {
     fn watch(&mut self, seen: &Seen<'_>) -> bool {
-        if self.part == Part::Race
+        if self.weighs_step()
             && let Some(last) = self.at.checked_sub(1)
         {
             self.places[last].note(seen.touches);
@@ -249,6 +256,11 @@ impl Choose for Explorer {
         self.next = Some(self.places[self.at].chosen);
         self.at += 1;
         true
+    }
+
+    /// A step that is the same one as in the run before touches the same things.
+    fn weighs_step(&self) -> bool {
+        self.part == Part::Race && self.at > self.news
     }
 
     fn choose(&mut self, n: usize) -> usize {

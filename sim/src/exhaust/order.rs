@@ -4,96 +4,119 @@ use std::collections::BTreeMap;
 
 use crate::touch::{Deed, Thing, Touch};
 
-/// What has last been done to a thing.
+/// The order that the steps of a run have because of what they touch. Runs that begin with the same
+/// steps have the same order there, which is kept from one to the next.
 #[derive(Default)]
-struct Last {
-    change: Option<usize>,
-    /// Since then.
-    looks: Vec<usize>,
-    adds: Vec<usize>,
+pub(super) struct Order {
+    steps: Vec<Step>,
+    /// The processes, each with a small number: its place here.
+    pids: Vec<i32>,
+    /// What was done to each thing, and in which step.
+    deeds: BTreeMap<Thing, Vec<(usize, Deed)>>,
 }
 
-/// The order that the steps of a run have because of what they touch.
-pub(super) struct Order {
-    /// Who did each step, as a small number.
-    whose: Vec<usize>,
-    /// For each step, and each process: how many of its steps are before or equal to it.
-    clocks: Vec<Vec<usize>>,
-    /// How many steps its process had done with it.
-    counts: Vec<usize>,
-    /// For each step the earlier ones of others that it raced with: dependent, and with nothing in
-    /// between that would order them anyway.
-    pub(super) races: Vec<Vec<usize>>,
+/// A step's place in the order.
+struct Step {
+    /// Who did it, as a small number.
+    who: usize,
+    things: Vec<Thing>,
+    is_barrier: bool,
+    /// For each process: how many of its steps are before it or are it; 0 for those that are missing.
+    clock: Vec<usize>,
+    /// The earlier ones of others that it raced with: dependent, and with nothing in between that would
+    /// order them anyway.
+    races: Vec<usize>,
+}
+
+impl Step {
+    fn counts(&self, who: usize) -> usize {
+        self.clock.get(who).copied().unwrap_or(0)
+    }
 }
 
 impl Order {
-    pub(super) fn of<'p>(steps: impl Iterator<Item = (i32, &'p [Touch])> + Clone) -> Order {
-        let mut pids: Vec<i32> = steps.clone().map(|(pid, _)| pid).collect();
-        pids.sort_unstable();
-        pids.dedup();
-        let mut order =
-            Order { whose: Vec::new(), clocks: Vec::new(), counts: Vec::new(), races: Vec::new() };
-        let mut things: BTreeMap<Thing, Last> = BTreeMap::new();
-        let mut barrier: Option<usize> = None;
-        // The last step of each process.
-        let mut ends: Vec<Option<usize>> = vec![None; pids.len()];
-        for (step, (pid, touches)) in steps.enumerate() {
-            let who = pids.binary_search(&pid).unwrap_or(0);
-            let is_barrier = touches.first().is_some_and(|it| it.thing == Thing::Everything);
-            let mut before: Vec<usize> = barrier.into_iter().collect();
-            if is_barrier {
-                before.extend(ends.iter().flatten());
-            }
-            for touch in touches {
-                let last = things.entry(touch.thing).or_default();
-                before.extend(last.change);
-                match touch.deed {
-                    Deed::Looks => {
-                        before.extend(&last.adds);
-                        last.looks.push(step);
-                    }
-                    Deed::Adds => {
-                        before.extend(&last.looks);
-                        last.adds.push(step);
-                    }
-                    Deed::Changes => {
-                        before.append(&mut last.looks);
-                        before.append(&mut last.adds);
-                        last.change = Some(step);
-                    }
+    /// Forgets all steps but the first so many.
+    pub(super) fn cut(&mut self, steps: usize) {
+        for step in self.steps.drain(steps.min(self.steps.len())..) {
+            for thing in step.things {
+                if let Some(deeds) = self.deeds.get_mut(&thing) {
+                    deeds.pop();
                 }
-            }
-            before.sort_unstable();
-            before.dedup();
-            let mut clock = match ends[who] {
-                Some(own) => order.clocks[own].clone(),
-                None => vec![0; pids.len()],
-            };
-            let mut races = Vec::new();
-            for &earlier in before.iter().rev() {
-                if clock[order.whose[earlier]] >= order.counts[earlier] {
-                    continue;
-                }
-                races.push(earlier);
-                for (mine, other) in clock.iter_mut().zip(&order.clocks[earlier]) {
-                    *mine = (*mine).max(*other);
-                }
-            }
-            clock[who] += 1;
-            order.counts.push(clock[who]);
-            order.whose.push(who);
-            order.clocks.push(clock);
-            order.races.push(races);
-            ends[who] = Some(step);
-            if is_barrier {
-                barrier = Some(step);
             }
         }
-        order
+    }
+
+    /// Adds the step that comes next, and what it touches: each thing once, sorted.
+    pub(super) fn push(&mut self, pid: i32, touches: &[Touch]) {
+        let who = self.number(pid);
+        let is_barrier = touches.first().is_some_and(|it| it.thing == Thing::Everything);
+        let before = self.before(touches, is_barrier);
+        let own = self.last_of(who).map(|at| self.steps[at].clock.clone());
+        let mut clock = own.unwrap_or_default();
+        clock.resize(self.pids.len(), 0);
+        let mut races = Vec::new();
+        for &at in before.iter().rev() {
+            let earlier = &self.steps[at];
+            if clock[earlier.who] >= earlier.counts(earlier.who) {
+                continue;
+            }
+            races.push(at);
+            for (mine, other) in clock.iter_mut().zip(&earlier.clock) {
+                *mine = (*mine).max(*other);
+            }
+        }
+        clock[who] += 1;
+        let step = self.steps.len();
+        for touch in touches {
+            self.deeds.entry(touch.thing).or_default().push((step, touch.deed));
+        }
+        let things = touches.iter().map(|it| it.thing).collect();
+        self.steps.push(Step { who, things, is_barrier, clock, races });
+    }
+
+    fn number(&mut self, pid: i32) -> usize {
+        self.pids.iter().position(|it| *it == pid).unwrap_or_else(|| {
+            self.pids.push(pid);
+            self.pids.len() - 1
+        })
+    }
+
+    /// The steps so far after which one has to come that touches this, sorted. Those are left out that
+    /// are before another of them because of the same thing.
+    fn before(&self, touches: &[Touch], is_barrier: bool) -> Vec<usize> {
+        let mut before: Vec<usize> =
+            self.steps.iter().rposition(|it| it.is_barrier).into_iter().collect();
+        if is_barrier {
+            let ends = (0..self.pids.len()).filter_map(|who| self.last_of(who));
+            before.extend(ends);
+        }
+        for touch in touches {
+            for &(step, deed) in self.deeds.get(&touch.thing).into_iter().flatten().rev() {
+                if !touch.deed.commutes(deed) {
+                    before.push(step);
+                }
+                if deed == Deed::Changes {
+                    break;
+                }
+            }
+        }
+        before.sort_unstable();
+        before.dedup();
+        before
+    }
+
+    fn last_of(&self, who: usize) -> Option<usize> {
+        self.steps.iter().rposition(|it| it.who == who)
+    }
+
+    /// The earlier steps with which this one raced.
+    pub(super) fn races(&self, step: usize) -> &[usize] {
+        &self.steps[step].races
     }
 
     /// Whether the one step had to be before the other, later one.
     pub(super) fn is_before(&self, one: usize, later: usize) -> bool {
-        self.clocks[later][self.whose[one]] >= self.counts[one]
+        let one = &self.steps[one];
+        self.steps[later].counts(one.who) >= one.counts(one.who)
     }
 }

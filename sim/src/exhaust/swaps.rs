@@ -58,6 +58,10 @@ impl Choose for Driver {
         !self.is_lost
     }
 
+    fn weighs_step(&self) -> bool {
+        true
+    }
+
     fn choose(&mut self, n: usize) -> usize {
         let whose = self.whose();
         let count = self.asked.entry(whose).or_default();
