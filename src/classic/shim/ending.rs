@@ -141,6 +141,9 @@ impl Shim {
             let warning = format!("{stream}: {count} bytes were never read and are lost");
             self.log.write(host, Level::Warn, &warning);
         }
+        if let Some(error) = self.stdio.untold() {
+            self.log.write(host, Level::Warn, &error.to_string());
+        }
         if !ended {
             let warning = match self.status {
                 Some(_) => "output was still open at the end of WAVETANK_DRAIN_TIMEOUT",

@@ -246,9 +246,7 @@ impl Shim {
         let Some(job) = self.jobs.get_mut(&key) else { return };
         job.failure = Some(failure);
         let (process, made, is_there) = (job.process, job.made.take(), job.is_there);
-        if let Some(process) = self.processes.get_mut(&process) {
-            process.stdio.close(host);
-        }
+        self.close_streams(host, process);
         if made.is_some() {
             self.supervisor.abandon(host, Role::Process(process));
         }
@@ -261,9 +259,9 @@ impl Shim {
             host.mark(Mark::CreateUndone);
             let argv = container.runtime.delete(&id, true);
             let started = self.start_runtime(host, key, argv, super::jobs::Streams::Captured(None));
-            if started.is_ok() {
-                return;
-            }
+            let Err(failure) = started else { return };
+            let reason = failure.describe("the runtime");
+            self.log.write(host, Level::Warning, &format!("after a failed create: {reason}"));
         }
         self.undo_mounts(host, key);
     }
@@ -312,15 +310,27 @@ impl Shim {
         }
     }
 
+    /// Closes the streams of a process that is not to be, at least for now.
+    pub(super) fn close_streams<H: Host>(&mut self, host: &mut H, key: ProcessKey) {
+        let Some(process) = self.processes.get_mut(&key) else { return };
+        process.stdio.close(host);
+        if let Some(error) = process.stdio.untold() {
+            self.log.write(host, Level::Warning, &error.to_string());
+        }
+    }
+
     /// Forgets a process, and closes what is open for it.
     pub(super) fn forget_process<H: Host>(&mut self, host: &mut H, key: ProcessKey) {
         let Some(mut process) = self.processes.remove(&key) else { return };
-        for (stream, count) in process.stdio.close(host) {
+        let lost = process.stdio.close(host);
+        let untold = process.stdio.untold().map(|error| error.to_string());
+        let lost = lost.into_iter().map(|(stream, count)| {
             host.mark(Mark::OutputLost);
-            let warning = format!(
-                "{} {}: {stream}: {count} bytes were never read and are lost",
-                process.container, process.exec_id
-            );
+            format!("{stream}: {count} bytes were never read and are lost")
+        });
+        let warnings: Vec<String> = lost.chain(untold).collect();
+        for warning in warnings {
+            let warning = format!("{} {}: {warning}", process.container, process.exec_id);
             self.log.write(host, Level::Warning, &warning);
         }
         self.end_logger(host, key);
