@@ -42,7 +42,9 @@ impl Daemon<'_> {
         name: Name,
         action: &'static str,
     ) {
-        let complains = if self.flow.is_disturbed { Complains::Perhaps } else { Complains::Never };
+        // Where nothing heals, what is said besides the answer is a reason to try again.
+        let is_heard = !self.flow.is_disturbed || host.may_be_in_trouble() && !self.heals();
+        let complains = if is_heard { Complains::Never } else { Complains::Perhaps };
         match Launch::begin(host, name, action, self.manner, complains) {
             Ok(launch) => self.threads[at].launch = Some(launch),
             Err(error) => self.complain(error),
@@ -80,7 +82,9 @@ impl Daemon<'_> {
                 self.miss_servers(host);
                 // Where all is drawn, a server that is gone stays away.
                 let is_troubled = host.trouble().is_any() || self.flow.is_disturbed;
-                if !self.flow.is_disturbed && is_troubled && self.told.pids.contains_key(container)
+                if !self.heals()
+                    && host.trouble().is_any()
+                    && self.told.pids.contains_key(container)
                 {
                     // Whoever was made there has lost its shim.
                     self.give_up(host);
@@ -215,10 +219,12 @@ impl Daemon<'_> {
             Some(Err(error)) => {
                 let Some(launch) = self.threads[at].launch.take() else { return };
                 let step = launch.step();
-                let is_late = matches!(step, Step::Launch(_)) && self.told.gave_up;
+                // What was under way when all was given up may have met with the trouble.
+                let was_under_way = self.gave_up_at.is_some_and(|at| launch.begun <= at);
+                let is_late = matches!(step, Step::Launch(_)) && self.told.gave_up || was_under_way;
                 let was_disturbed = self.may_go_wrong()
                     || self.flow.is_disturbed && launch.begun <= self.told.healed;
-                if !was_disturbed && !is_late && !self.takes_care(host, at, step) {
+                if !self.takes_care(host, at, step) && !was_disturbed && !is_late {
                     self.told.wrong.push(error);
                 }
             }
@@ -327,6 +333,10 @@ impl Daemon<'_> {
                 // It was made by an earlier call, whose answer was lost; its input is on its way.
                 let is_made = status.message.contains("cannot start a");
                 let has_failed = !is_of_init && !is_made;
+                if matches!(ask, Ask::Start(_)) && is_allowed && has_failed {
+                    // As planned, so it is not tried again, and there is no end to wait for.
+                    self.ended.insert(name);
+                }
                 if has_failed
                     && !self.told.pids.contains_key(*name)
                     && let Some(streams) = self.streams.get_mut(name)
