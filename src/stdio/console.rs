@@ -65,7 +65,7 @@ impl Pty {
     }
 
     /// Takes a master that a runtime sent, and gives the terminal the size that its client has
-    /// wished for. What does not take it is of no use.
+    /// wished for. What does not take it is of no use, and stays the caller's.
     pub fn adopt<H: Host>(
         host: &mut H,
         master: Fd,
@@ -79,10 +79,7 @@ impl Pty {
             // Where this fails, the terminal works all the same, but for moments without a slave.
             Ok(()) if host.planted(Bug::NoSlaveOfOurs) => Ok(Pty { master, slave: None }),
             Ok(()) => Ok(Pty { master, slave: host.open_pty_peer(master).ok() }),
-            Err(errno) => {
-                host::close_all(host, [master]);
-                Err(Error::system("use", "the console that the runtime sent", errno))
-            }
+            Err(errno) => Err(Error::system("use", "the console that the runtime sent", errno)),
         }
     }
 
@@ -248,6 +245,12 @@ impl ConsoleSocket {
             }
         }
         None
+    }
+
+    /// Whether a connection broke over which the console may have been on its way.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.broken.is_some()
     }
 
     /// Why no console has come, as far as that is known.

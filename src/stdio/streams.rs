@@ -245,7 +245,8 @@ impl Stdio {
         let Some(socket) = &mut self.console_socket else { return Ok(()) };
         let Some(master) = socket.receive(host) else { return Ok(()) };
         self.close_console_socket(host);
-        let pty = Pty::adopt(host, master, self.size)?;
+        let adopted = Pty::adopt(host, master, self.size);
+        let pty = adopted.inspect_err(|_| host::close_all(host, [master]))?;
         self.attach(host, pty);
         Ok(())
     }

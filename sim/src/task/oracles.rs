@@ -195,8 +195,11 @@ impl Run<'_> {
     /// Whether it was said of a directory, or of what is in it, that it could not be removed.
     fn has_told_of_left(&self, path: &Path) -> bool {
         let log = &self.told.log;
-        let is_named = |path: &Path| log.contains(&format!("remove {}: ", path.display()));
-        self.trouble.failed && (is_named(path) || path.parent().is_some_and(is_named))
+        let is_named =
+            |call: &str, path: &Path| log.contains(&format!("{call} {}: ", path.display()));
+        let is_of_console = path.parent().is_some_and(|parent| is_named("remove", parent));
+        self.trouble.failed
+            && (is_of_console || is_named("remove", path) || is_named("unlink", path))
     }
 
     /// Whether `delete` may have had to invent an end, for want of a record.
@@ -346,7 +349,7 @@ fn nothing_left(run: &Run<'_>) -> Option<String> {
     let left = run.world.leaks(&lasting(run.before));
     // The socket of a server that was lost is replaced by the next one.
     let is_replaced = |left: &Leftover| matches!(left, Leftover::File(path) if path.starts_with(SOCKETS) && run.told.lost);
-    // Where a console was awaited, and what could not be removed is told.
+    // Where a console was awaited, or a socket, and that it could not be removed is told.
     let is_told =
         |left: &Leftover| matches!(left, Leftover::File(path) if run.has_told_of_left(path));
     left.iter().find(|left| !is_replaced(left) && !is_told(left)).map(ToString::to_string)

@@ -55,6 +55,9 @@ pub struct TaskStdio {
     console_socket: Option<ConsoleSocket>,
     /// Why there is no terminal, though the process was to have one.
     console_failed: Option<Error>,
+    /// What came instead of a terminal, or one that is of no use: held so that nobody is hung up while
+    /// the runtime is at work.
+    unusable: Option<Fd>,
     pty: Option<Pty>,
     /// The last size that the client wished for, kept until there is a terminal.
     size: Option<WindowSize>,
@@ -154,6 +157,13 @@ impl TaskStdio {
         self.console_failed.clone().or_else(still_to_come)
     }
 
+    /// Whether a console has come, or was about to, that is of no use.
+    #[must_use]
+    pub fn is_console_spoilt(&self) -> bool {
+        self.console_failed.is_some()
+            || self.console_socket.as_ref().is_some_and(ConsoleSocket::is_broken)
+    }
+
     /// Looks whether the console has come, and takes it.
     ///
     /// # Errors
@@ -161,9 +171,16 @@ impl TaskStdio {
     pub fn receive_console<H: Host>(&mut self, host: &mut H) -> Result<(), Error> {
         let Some(socket) = &mut self.console_socket else { return Ok(()) };
         let Some(master) = socket.receive(host) else { return Ok(()) };
-        let mut pty = Pty::adopt(host, master, self.size)
-            .inspect_err(|error| self.console_failed = Some(error.clone()))?;
+        let mut pty = match Pty::adopt(host, master, self.size) {
+            Ok(pty) => pty,
+            Err(error) => {
+                close_all(host, self.unusable.replace(master));
+                self.console_failed = Some(error.clone());
+                return Err(error);
+            }
+        };
         self.console_failed = None;
+        close_all(host, self.unusable.take());
         self.close_console_socket(host);
         if self.deadline.is_some() {
             pty.let_go(host);
@@ -306,6 +323,7 @@ impl TaskStdio {
         let _ = self.receive_console(host);
         self.console_failed = self.console_failed();
         self.close_console_socket(host);
+        close_all(host, self.unusable.take());
         self.deadline = Some(now + drain);
         self.phase = self.phase.max(Phase::Ended);
         if let Some(pty) = &mut self.pty {
@@ -361,6 +379,7 @@ impl TaskStdio {
         self.runtime_done(host);
         self.drop_input(host);
         self.close_console_socket(host);
+        close_all(host, self.unusable.take());
         let untold = self.untold.take();
         let TaskStdio { stdout, stderr, logger, pty, .. } = std::mem::take(self);
         self.untold = untold;

@@ -305,6 +305,13 @@ impl Outlet {
                 close_all(host, [sink]);
                 self.stage = Stage::Logged { source, discards: None, looks: None };
             }
+            // It could not be held; what is in it is its readers', who have it open.
+            (Reader::Client { path, .. }, None) => {
+                if host.unread(sink).is_ok_and(|unread| unread > 0) {
+                    self.stage = Stage::Untaken { path, looks: None };
+                }
+                close_all(host, [sink]);
+            }
             (_, keeper) => self.lost += Output { sink, keeper }.close(host) as u64,
         }
     }

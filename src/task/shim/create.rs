@@ -258,7 +258,11 @@ impl Shim {
         if is_there {
             host.mark(Mark::CreateUndone);
             let argv = container.runtime.delete(&id, true);
-            let started = self.start_runtime(host, key, argv, super::jobs::Streams::Captured(None));
+            let streams = || super::jobs::Streams::Captured(None);
+            // Nobody else will do it in time for another attempt.
+            let started = self
+                .start_runtime(host, key, argv.clone(), streams())
+                .or_else(|_| self.start_runtime(host, key, argv, streams()));
             let Err(failure) = started else { return };
             let reason = failure.describe("the runtime");
             self.log.write(host, Level::Warning, &format!("after a failed create: {reason}"));
@@ -319,9 +323,9 @@ impl Shim {
         }
     }
 
-    /// Forgets a process, and closes what is open for it.
-    pub(super) fn forget_process<H: Host>(&mut self, host: &mut H, key: ProcessKey) {
-        let Some(mut process) = self.processes.remove(&key) else { return };
+    /// Closes the streams of a process, and tells what of its output was lost.
+    pub(super) fn close_telling<H: Host>(&mut self, host: &mut H, key: ProcessKey) {
+        let Some(process) = self.processes.get_mut(&key) else { return };
         let lost = process.stdio.close(host);
         let untold = process.stdio.untold().map(|error| error.to_string());
         let lost = lost.into_iter().map(|(stream, count)| {
@@ -333,6 +337,12 @@ impl Shim {
             let warning = format!("{} {}: {warning}", process.container, process.exec_id);
             self.log.write(host, Level::Warning, &warning);
         }
+    }
+
+    /// Forgets a process, and closes what is open for it.
+    pub(super) fn forget_process<H: Host>(&mut self, host: &mut H, key: ProcessKey) {
+        self.close_telling(host, key);
+        let Some(process) = self.processes.remove(&key) else { return };
         self.end_logger(host, key);
         if !process.exec_id.is_empty() && host.planted(Bug::ExecsRemembered) {
             self.processes.insert(key, process.clone());

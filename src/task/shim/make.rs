@@ -12,6 +12,7 @@ use crate::files::read_file;
 use crate::host::{Bug, ExitStatus, Fd, Host, Mark, Pid, Signal};
 use crate::oci::{Create, ExecArgs, Failure, Restore, parse_pid};
 use crate::process::Life;
+use crate::stdio::TaskStdio;
 use crate::supervisor::Errand;
 use crate::ttrpc::Status;
 
@@ -158,8 +159,13 @@ impl Shim {
             host.mark(Mark::EndedWhenMade);
             self.process_ended(host, process_key, ended.status);
         }
-        let awaits = self.processes.get(&process_key).is_some_and(|it| it.stdio.awaits_console());
-        if awaits {
+        if let Some(process) = self.processes.get_mut(&process_key) {
+            // What the runtime has sent is there; why it is of no use is told by the failure.
+            let _ = process.stdio.receive_console(host);
+        }
+        let stdio = self.processes.get(&process_key).map(|process| &process.stdio);
+        let awaits = stdio.is_some_and(TaskStdio::awaits_console);
+        if awaits && !stdio.is_some_and(TaskStdio::is_console_spoilt) {
             let deadline =
                 Some(host.now() + PATIENCE).filter(|_| !host.planted(Bug::ConsoleAwaited));
             self.step(key, Step::Console, deadline);

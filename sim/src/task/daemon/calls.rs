@@ -1,5 +1,6 @@
 //! Short programs, connections and calls: how they are begun, and what comes of them.
 
+use std::path::Path;
 use std::time::Duration;
 
 use containerd_shim_protos::api;
@@ -8,10 +9,11 @@ use wavetank::host::{Host, PollFd};
 use wavetank::manager::tasks::TaskClient;
 use wavetank::ttrpc::{Code, Status};
 
+use super::super::NAMESPACE;
 use super::super::asks;
 use super::super::launch::{Complains, Launch, Said};
 use super::super::plan::{Answer, Ask, Name, Step, container_of, done, exec_of};
-use super::{Daemon, LOOK_AGAIN, process};
+use super::{Daemon, LOOK_AGAIN, WORK, process};
 use crate::caller::SimHost;
 
 /// How often in a row a client does not wait for its answer.
@@ -42,9 +44,7 @@ impl Daemon<'_> {
         name: Name,
         action: &'static str,
     ) {
-        // Where nothing heals, what is said besides the answer is a reason to try again.
-        let is_heard = !self.flow.is_disturbed || host.may_be_in_trouble() && !self.heals();
-        let complains = if is_heard { Complains::Never } else { Complains::Perhaps };
+        let complains = if self.flow.is_disturbed { Complains::Perhaps } else { Complains::Never };
         match Launch::begin(host, name, action, self.manner, complains) {
             Ok(launch) => self.threads[at].launch = Some(launch),
             Err(error) => self.complain(error),
@@ -214,6 +214,11 @@ impl Daemon<'_> {
             Some(Ok(Said::Deleted(exit))) => {
                 if let Some(exit) = exit.filter(|_| self.told.pids.contains_key(name)) {
                     self.note_exit(name, "delete", exit);
+                }
+                // Complaints may not be heard.
+                let known = Path::new(WORK).join("runc").join(NAMESPACE).join(name);
+                if self.flow.is_disturbed && host.stat(&known).is_ok() {
+                    self.takes_care(host, at, Step::CleanUp(name));
                 }
             }
             Some(Err(error)) => {

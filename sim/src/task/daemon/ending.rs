@@ -248,13 +248,20 @@ impl Daemon<'_> {
     fn look_for_sockets(&mut self, host: &mut SimHost<'_>) {
         for directory in [Path::new(SOCKETS), &socket_dir()] {
             match host.list(directory) {
-                Ok(names) if names.is_empty() => {}
+                Ok(names) if names.iter().all(|it| self.has_told_of(host, &directory.join(it))) => {
+                }
                 Err(Errno::ENOENT) => {}
                 other => {
                     self.told.wrong.push(format!("left in {}: {other:?}", directory.display()));
                 }
             }
         }
+    }
+
+    /// Whether it was said in trouble of a socket that it could not be removed. Then it is replaced when
+    /// it is in the way.
+    fn has_told_of(&self, host: &SimHost<'_>, path: &Path) -> bool {
+        host.trouble().failed && self.told.log.contains(&format!("unlink {}: ", path.display()))
     }
 
     /// In the bundles nothing is to be left that was only of use meanwhile.

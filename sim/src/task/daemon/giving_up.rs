@@ -119,7 +119,7 @@ impl Daemon<'_> {
 
     /// Nothing happens any more though nothing is wrong with the machine.
     pub(super) fn lose_patience(&mut self, host: &mut SimHost<'_>) {
-        if host.trouble().failed && self.waits_no_more() {
+        if host.trouble().failed && self.waits_no_more(host) {
             return;
         }
         let open = |thread: &Thread| {
@@ -136,7 +136,8 @@ impl Daemon<'_> {
 
     /// In trouble output may be lost, and with it its end, and a want of memory may not be noticed, if
     /// that is told: who waits for it goes on without. Whether anybody did.
-    fn waits_no_more(&mut self) -> bool {
+    fn waits_no_more(&mut self, host: &mut SimHost<'_>) -> bool {
+        self.miss_servers(host);
         let is_told = !self.told.log.is_empty() || self.told.lost;
         let waits = |thread: &&mut Thread| match thread.steps.front() {
             Some(Step::Until(Until::Output(..))) => true,

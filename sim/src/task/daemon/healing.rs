@@ -76,6 +76,7 @@ impl Daemon<'_> {
 fn make_sound(host: &SimHost<'_>) {
     let mut kernel = host.kernel.borrow_mut();
     kernel.faults.clear();
+    kernel.is_healed = true;
     let Config { descriptors, pid_max, socket_bytes, disk_bytes, timers_race, .. } =
         Config::default();
     let config = &mut kernel.config;
