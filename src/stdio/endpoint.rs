@@ -125,7 +125,7 @@ impl Output {
     }
 }
 
-fn is_fifo<H: Host>(host: &mut H, fd: Fd) -> bool {
+pub(super) fn is_fifo<H: Host>(host: &mut H, fd: Fd) -> bool {
     host.fstat(fd).is_ok_and(|stat| stat.kind == FileKind::Fifo)
 }
 
