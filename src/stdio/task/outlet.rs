@@ -283,7 +283,10 @@ impl Outlet {
                         close_all(host, [keeper]);
                     }
                     // It may be possible in a moment; until then what is in it is held.
-                    Err(_) => self.stage = Stage::Shared { path, keeper, met, looks },
+                    Err(_) => {
+                        host.mark(Mark::FifoGone);
+                        self.stage = Stage::Shared { path, keeper, met, looks };
+                    }
                 }
             }
             Stage::Logged { source, discards, .. } => {

@@ -33,6 +33,11 @@ pub(super) fn flows() -> Vec<Flow> {
             Fault::fail(Errno::EMFILE).of(Call::Open).on("c1-stdout").after(3),
         )
         .private(),
+        hello_with(
+            "task/fifo-is-gone",
+            Fault::fail(Errno::ENOENT).of(Call::Open).by(SHIM).on("c1-stdout").after(3).for_ever(),
+        )
+        .private(),
     ]
 }
 
