@@ -172,6 +172,9 @@ impl Kernel {
             if is_meant && fault.strikes() && fault.may_hit(site) && hit.is_none() {
                 hit = Some(fault.kind);
                 self.note_trouble(fault);
+                if !fault.is_trouble && matches!(fault.kind, FaultKind::Fail(_)) {
+                    self.note_failure();
+                }
             }
         }
         self.faults = faults;

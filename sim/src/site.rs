@@ -46,6 +46,8 @@ pub struct Made {
     pub part: &'static str,
     /// Where.
     pub site: Site,
+    /// It failed, since its flow has planned it so.
+    pub has_failed: bool,
 }
 
 impl Kernel {
@@ -53,7 +55,15 @@ impl Kernel {
     pub(crate) fn note_call(&mut self, pid: i32, site: Site) {
         if let Some(calls) = self.calls.as_mut().filter(|_| !self.is_healed) {
             let process = &self.processes[pid];
-            calls.push(Made { program: process.name.to_string(), part: process.part, site });
+            let (program, part) = (process.name.to_string(), process.part);
+            calls.push(Made { program, part, site, has_failed: false });
+        }
+    }
+
+    /// Notes that the call that was noted last has failed.
+    pub(crate) fn note_failure(&mut self) {
+        if let Some(made) = self.calls.as_mut().and_then(|calls| calls.last_mut()) {
+            made.has_failed = true;
         }
     }
 }

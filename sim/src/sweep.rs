@@ -52,7 +52,7 @@ pub struct Course {
 pub struct Count {
     /// How many there were.
     pub runs: u64,
-    /// How many of their faults did not strike, since something else had happened before.
+    /// How many of their faults did not strike.
     pub missed: u64,
     /// Where a call failed, each place once.
     pub sites: BTreeSet<Site>,
@@ -152,14 +152,15 @@ impl Count {
     }
 }
 
-/// The calls of a program, each with how many of its kind there were before.
+/// The calls of a program, each with how many of its kind there were before. What fails already cannot
+/// be made to fail.
 fn points(calls: &[Made], program: &str) -> Vec<Point> {
     let mut made: BTreeMap<Call, u64> = BTreeMap::new();
     let own = calls.iter().filter(|made| made.program == program);
-    own.map(|call| {
+    own.filter_map(|call| {
         let before = made.entry(call.site.call).or_default();
         *before += 1;
-        Point { site: call.site, before: *before - 1 }
+        (!call.has_failed).then_some(Point { site: call.site, before: *before - 1 })
     })
     .collect()
 }

@@ -27,9 +27,10 @@ impl Log {
             .map_err(|errno| Error::system("open", path.display(), errno))
     }
 
-    pub(super) fn write<H: Host>(&self, host: &mut H, level: Level, message: &str) {
-        // A log that cannot be written (a full disk) leaves nowhere to say so.
-        let _ = write_all(host, self.0, record(level, message).as_bytes());
+    /// Writes a record, and says whether it is there: where a log cannot be written (a full disk) there is
+    /// nowhere to say so.
+    pub(super) fn write<H: Host>(&self, host: &mut H, level: Level, message: &str) -> bool {
+        write_all(host, self.0, record(level, message).as_bytes()).is_ok()
     }
 
     pub(super) fn close<H: Host>(&self, host: &mut H) {

@@ -263,7 +263,11 @@ impl Shim {
                 for message in self.control.feed(&buffer[..count]) {
                     match message {
                         Message::CloseStdin => self.stdio.close_stdin(host),
-                        Message::Resize(size) => self.stdio.resize(host, size),
+                        Message::Resize(size) => {
+                            if let Err(error) = self.stdio.resize(host, size) {
+                                self.warn(host, &error);
+                            }
+                        }
                     }
                 }
             }
@@ -373,6 +377,10 @@ impl Shim {
         let contents = read_file(host, Path::new("pid"), PID_FILE_MAX)?;
         let pid = parse_pid(&contents).map_err(|reason| Error::invalid("pid", reason))?;
         self.stdio.receive_console(host)?;
+        if self.stdio.awaits_console() {
+            // There may have been no descriptor for it, or no memory.
+            self.stdio.receive_console(host)?;
+        }
         if self.stdio.awaits_console() {
             if host.planted(Bug::ConsoleAwaited) {
                 return Ok(());

@@ -28,6 +28,11 @@ impl Pump {
         self.source.is_none() && self.pending.is_empty()
     }
 
+    /// Whether its next call is one that reads.
+    pub(super) fn is_empty(&self) -> bool {
+        self.pending.is_empty() || self.is_broken()
+    }
+
     /// Whether nobody takes what it carries any more.
     pub(super) fn is_broken(&self) -> bool {
         self.sink.is_none()

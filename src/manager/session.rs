@@ -135,7 +135,8 @@ impl Session {
             }
             self.end_input(host);
             for pump in [Some(&mut self.output), self.error.as_mut()].into_iter().flatten() {
-                if ready(pump) {
+                // A fifo that the shim has never come to does not hang up: it only has no writer.
+                if ready(pump) || (self.shim_ended && pump.is_empty()) {
                     let was_broken = pump.is_broken();
                     pump.turn(host);
                     if pump.is_broken() && !was_broken {

@@ -10,8 +10,9 @@ use super::Owner;
 use crate::Error;
 use crate::host::{self, Bug, Errno, Fd, Host, OpenFlags, WindowSize, variable};
 
-/// How long to wait for a descriptor when there is none to accept a connection with.
-const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// How long to wait when there is no descriptor to accept a connection with, or no memory for what
+/// came over it.
+const RETRY: Duration = Duration::from_millis(100);
 /// Longest path of a socket (`unix(7)`).
 const SOCKET_PATH_MAX: usize = 107;
 
@@ -63,16 +64,22 @@ impl Pty {
         Ok(number)
     }
 
-    /// Takes a master that a runtime sent.
-    pub fn adopt<H: Host>(host: &mut H, master: Fd) -> Result<Pty, Error> {
-        match host.set_nonblocking(master, true).and_then(|()| host.window_size(master)) {
+    /// Takes a master that a runtime sent, and gives the terminal the size that its client has
+    /// wished for. What does not take it is of no use, and stays the caller's.
+    pub fn adopt<H: Host>(
+        host: &mut H,
+        master: Fd,
+        size: Option<WindowSize>,
+    ) -> Result<Pty, Error> {
+        let used = host
+            .set_nonblocking(master, true)
+            .and_then(|()| host.window_size(master))
+            .and_then(|_| size.map_or(Ok(()), |size| host.set_window_size(master, size)));
+        match used {
             // Where this fails, the terminal works all the same, but for moments without a slave.
-            Ok(_) if host.planted(Bug::NoSlaveOfOurs) => Ok(Pty { master, slave: None }),
-            Ok(_) => Ok(Pty { master, slave: host.open_pty_peer(master).ok() }),
-            Err(errno) => {
-                host::close_all(host, [master]);
-                Err(Error::system("use", "the console that the runtime sent", errno))
-            }
+            Ok(()) if host.planted(Bug::NoSlaveOfOurs) => Ok(Pty { master, slave: None }),
+            Ok(()) => Ok(Pty { master, slave: host.open_pty_peer(master).ok() }),
+            Err(errno) => Err(Error::system("use", "the console that the runtime sent", errno)),
         }
     }
 
@@ -102,8 +109,10 @@ pub struct ConsoleSocket {
     directory: PathBuf,
     listener: Fd,
     connections: Vec<Fd>,
-    /// No connection can be taken before then: there was no descriptor for it.
+    /// Nothing can be taken before then: there was no descriptor for it, or no memory.
     rests_until: Option<Duration>,
+    /// Why a connection broke over which the console may have been on its way.
+    broken: Option<Errno>,
 }
 
 impl ConsoleSocket {
@@ -148,8 +157,8 @@ impl ConsoleSocket {
                 return Err(Error::system("socket", path.display(), errno));
             }
         };
-        let socket =
-            ConsoleSocket { directory, listener, connections: Vec::new(), rests_until: None };
+        let (connections, rests_until, broken) = (Vec::new(), None, None);
+        let socket = ConsoleSocket { directory, listener, connections, rests_until, broken };
         if let Some(mode) = mode {
             // The file gets the mode that the socket has when it is bound. It is for tidiness only.
             let _ = host.fchmod(listener, mode);
@@ -161,7 +170,7 @@ impl ConsoleSocket {
         match listening {
             Ok(()) => Ok(socket),
             Err(errno) => {
-                socket.close(host);
+                let _ = socket.close(host);
                 Err(Error::system("bind", path.display(), errno))
             }
         }
@@ -175,8 +184,8 @@ impl ConsoleSocket {
 
     /// The descriptors whose readiness calls for [`ConsoleSocket::receive`].
     pub fn descriptors(&self) -> impl Iterator<Item = Fd> {
-        let listener = Some(self.listener).filter(|_| self.rests_until.is_none());
-        listener.into_iter().chain(self.connections.iter().copied())
+        let all = std::iter::once(self.listener).chain(self.connections.iter().copied());
+        all.filter(|_| self.rests_until.is_none())
     }
 
     /// When [`ConsoleSocket::receive`] is called for though no descriptor is ready
@@ -200,7 +209,7 @@ impl ConsoleSocket {
                 // The connection stays where it is, and the listener ready: looking again at once
                 // would be all there is to do.
                 Err(_) => {
-                    self.rests_until = Some(host.now() + ACCEPT_RETRY);
+                    self.rests_until = Some(host.now() + RETRY);
                     break;
                 }
             }
@@ -218,22 +227,56 @@ impl ConsoleSocket {
                     self.connections.push(connection);
                 }
                 Err(Errno::EAGAIN) => self.connections.push(connection),
+                // What has come stays where it is.
+                Err(Errno::ENOMEM) => {
+                    self.rests_until = Some(host.now() + RETRY);
+                    self.connections.push(connection);
+                }
                 Ok(message) if !message.fds.is_empty() => {
                     let surplus = message.fds[1..].iter().copied();
                     host::close_all(host, surplus.chain([connection]));
                     return Some(message.fds[0]);
                 }
-                Ok(_) | Err(_) => host::close_all(host, [connection]),
+                Ok(_) => host::close_all(host, [connection]),
+                Err(errno) => {
+                    self.broken = Some(errno);
+                    host::close_all(host, [connection]);
+                }
             }
         }
         None
     }
 
+    /// Whether a connection broke over which the console may have been on its way.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.broken.is_some()
+    }
+
+    /// Why no console has come, as far as that is known.
+    #[must_use]
+    pub fn failure(&self) -> Error {
+        match self.broken {
+            Some(errno) => Error::system("receive", "the console", errno),
+            None => Error::invalid("console socket", "the runtime has sent no console"),
+        }
+    }
+
     /// Closes the socket and removes it with its directory.
-    pub fn close<H: Host>(self, host: &mut H) {
+    ///
+    /// # Errors
+    /// What is left though that was tried twice: nobody will remove it later.
+    pub fn close<H: Host>(self, host: &mut H) -> Result<(), Error> {
         host::close_all(host, self.connections.iter().copied().chain([self.listener]));
-        let _ = host.unlink(&self.path());
-        let _ = host.rmdir(&self.directory);
+        let removed = self.remove(host).or_else(|_| self.remove(host));
+        removed.map_err(|errno| Error::system("remove", self.directory.display(), errno))
+    }
+
+    fn remove<H: Host>(&self, host: &mut H) -> host::Result<()> {
+        match host.unlink(&self.path()) {
+            Ok(()) | Err(Errno::ENOENT) => host.rmdir(&self.directory),
+            Err(errno) => Err(errno),
+        }
     }
 }
 

@@ -125,7 +125,7 @@ impl Output {
     }
 }
 
-fn is_fifo<H: Host>(host: &mut H, fd: Fd) -> bool {
+pub(super) fn is_fifo<H: Host>(host: &mut H, fd: Fd) -> bool {
     host.fstat(fd).is_ok_and(|stat| stat.kind == FileKind::Fifo)
 }
 
@@ -143,9 +143,10 @@ pub(super) fn unreadable<H: Host>(host: &mut H, sink: Fd) -> usize {
     }
 }
 
-/// A pipe that nobody reads reports `POLLERR` at its write end (`poll(2)`).
+/// Whether nobody has a pipe open to read, as far as is known: then it reports `POLLERR` at its write
+/// end (`poll(2)`).
 pub(super) fn has_no_reader<H: Host>(host: &mut H, sink: Fd) -> bool {
     let mut question = [PollFd::new(sink, Ready::WRITE)];
     let answered = host.poll(&mut question, Some(Duration::ZERO));
-    answered.is_ok() && question[0].ready.contains(Ready::ERROR)
+    answered.is_err() || question[0].ready.contains(Ready::ERROR)
 }

@@ -58,6 +58,8 @@ pub struct Stdio {
     stderr_relay: Option<Relay>,
     /// The last size that the client wished for, kept until there is a terminal.
     size: Option<WindowSize>,
+    /// What went wrong and nobody was told of yet.
+    untold: Option<Error>,
 }
 
 /// Our inner ends of the three pipes.
@@ -205,9 +207,6 @@ impl Stdio {
     }
 
     fn attach<H: Host>(&mut self, host: &mut H, pty: Pty) {
-        if let Some(size) = self.size {
-            let _ = pty.resize(host, size);
-        }
         self.stdin_relay =
             self.input.as_ref().map(|input| Relay::new(host, input.source, pty.master));
         self.stdout_relay =
@@ -241,25 +240,38 @@ impl Stdio {
     /// Looks whether the console has come, and takes it.
     ///
     /// # Errors
-    /// That what came is no terminal.
+    /// That what came is no terminal, or none that can be used.
     pub fn receive_console<H: Host>(&mut self, host: &mut H) -> Result<(), Error> {
         let Some(socket) = &mut self.console_socket else { return Ok(()) };
         let Some(master) = socket.receive(host) else { return Ok(()) };
-        if let Some(socket) = self.console_socket.take() {
-            socket.close(host);
-        }
-        let pty = Pty::adopt(host, master)?;
+        self.close_console_socket(host);
+        let adopted = Pty::adopt(host, master, self.size);
+        let pty = adopted.inspect_err(|_| host::close_all(host, [master]))?;
         self.attach(host, pty);
         Ok(())
     }
 
-    /// Does as the client wishes, now or when the terminal comes; without one it is no wish.
-    pub fn resize<H: Host>(&mut self, host: &mut H, size: WindowSize) {
-        self.size = Some(size).filter(|_| !host.planted(Bug::EarlyResizeLost));
-        if let Some(pty) = &self.pty {
-            // A terminal that is going away takes no size, and needs none.
-            let _ = pty.resize(host, size);
+    fn close_console_socket<H: Host>(&mut self, host: &mut H) {
+        if let Some(socket) = self.console_socket.take() {
+            self.untold = socket.close(host).err().or(self.untold.take());
         }
+    }
+
+    /// What went wrong and nobody was told of; after [`Stdio::close`] there are no more turns.
+    pub fn untold(&mut self) -> Option<Error> {
+        self.untold.take()
+    }
+
+    /// Does as the client wishes, now or when the terminal comes; without one it is no wish. A
+    /// terminal that is going away takes no size, and needs none.
+    ///
+    /// # Errors
+    /// What [`Host::set_window_size`] gives while the process runs.
+    pub fn resize<H: Host>(&mut self, host: &mut H, size: WindowSize) -> Result<(), Error> {
+        self.size = Some(size).filter(|_| !host.planted(Bug::EarlyResizeLost));
+        let living = self.pty.as_ref().filter(|pty| pty.slave.is_some());
+        let resized = living.map_or(Ok(()), |pty| pty.resize(host, size));
+        resized.map_err(|errno| Error::system("resize", "the terminal", errno))
     }
 
     /// Ends the input, as soon as no client has the fifo open. What they wrote still arrives.
@@ -340,10 +352,13 @@ impl Stdio {
         self.close_ended_stdin(host);
         let is_answered =
             |fd| answers.iter().any(|answer| answer.fd == fd && !answer.ready.is_empty());
-        if self.console_socket.as_ref().is_some_and(|socket| socket.descriptors().any(is_answered))
-        {
+        let is_called = |socket: &ConsoleSocket| {
+            socket.descriptors().any(is_answered) || socket.due().is_some_and(|due| due <= now)
+        };
+        if self.console_socket.as_ref().is_some_and(is_called) {
             self.receive_console(host)?;
         }
+        troubles.extend(self.untold.take());
         Ok(troubles)
     }
 
@@ -365,8 +380,10 @@ impl Stdio {
         let mut lost_by =
             |relay: &Option<Relay>| relay.as_ref().map_or(0, |relay| relay.lost(host));
         let (stdout_lost, stderr_lost) = (lost_by(&self.stdout_relay), lost_by(&self.stderr_relay));
-        let Stdio { input, stdout, stderr, child_ends, pipes, pty, console_socket, .. } =
-            std::mem::take(self);
+        self.close_console_socket(host);
+        let untold = self.untold.take();
+        let Stdio { input, stdout, stderr, child_ends, pipes, pty, .. } = std::mem::take(self);
+        self.untold = untold;
         let outputs = [("stdout", stdout, stdout_lost), ("stderr", stderr, stderr_lost)];
         let mut lost = Vec::new();
         for (name, output, untaken) in outputs {
@@ -380,9 +397,6 @@ impl Stdio {
         }
         if let Some(pty) = pty {
             pty.close(host);
-        }
-        if let Some(socket) = console_socket {
-            socket.close(host);
         }
         let mut rest = child_ends;
         rest.dedup();

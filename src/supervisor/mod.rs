@@ -10,6 +10,8 @@ use crate::files::read_file;
 
 use crate::host::{Bug, Command, Errno, ExitStatus, Host, Pid, Signal, SpawnError, WaitFor};
 
+/// When a child is killed again that could not be killed.
+const KILL_AGAIN: Duration = Duration::from_secs(1);
 /// More than any list of children is long.
 const CHILDREN_MAX: usize = 1024 * 1024;
 
@@ -29,6 +31,20 @@ struct Child<R> {
     makes_process: bool,
     /// When it is killed for not having ended ([`Host::now`]).
     deadline: Option<Duration>,
+    /// Nobody is to be told of its end.
+    is_abandoned: bool,
+}
+
+impl<R> Child<R> {
+    /// Kills it; if that fails, it is overdue soon.
+    fn kill<H: Host>(&mut self, host: &mut H, pid: Pid) -> bool {
+        // A child that has ended and is not reaped yet takes the signal, too.
+        let is_killed = host.kill(pid, Signal::KILL).is_ok();
+        if !is_killed {
+            self.deadline = Some(host.now() + KILL_AGAIN);
+        }
+        is_killed
+    }
 }
 
 /// A child that has ended.
@@ -72,7 +88,8 @@ impl<R: Copy + PartialEq> Supervisor<R> {
     ) -> Result<Pid, SpawnError> {
         let pid = host.spawn(command)?;
         let Errand { role, makes_process, deadline } = errand;
-        self.children.insert(pid, Child { role, makes_process, deadline });
+        let child = Child { role, makes_process, deadline, is_abandoned: false };
+        self.children.insert(pid, child);
         Ok(pid)
     }
 
@@ -97,7 +114,9 @@ impl<R: Copy + PartialEq> Supervisor<R> {
         match exit {
             Some(exit) => Ok(Some(Ended { role, pid, status: exit.status })),
             None => {
-                self.children.insert(pid, Child { role, makes_process: false, deadline: None });
+                let child =
+                    Child { role, makes_process: false, deadline: None, is_abandoned: false };
+                self.children.insert(pid, child);
                 Ok(None)
             }
         }
@@ -130,7 +149,7 @@ impl<R: Copy + PartialEq> Supervisor<R> {
     ) -> bool {
         let block = target == WaitFor::Any && host.planted(Bug::ReapsUntilNoneIsLeft);
         let Ok(Some(exit)) = host.wait(target, block) else { return false };
-        if let Some(child) = self.children.remove(&exit.pid) {
+        if let Some(child) = self.children.remove(&exit.pid).filter(|it| !it.is_abandoned) {
             ended.push(Ended { role: child.role, pid: exit.pid, status: exit.status });
         }
         true
@@ -138,20 +157,25 @@ impl<R: Copy + PartialEq> Supervisor<R> {
 
     /// Kills the children of this role. Their ends are told as any other.
     pub fn kill<H: Host>(&mut self, host: &mut H, role: R) {
-        for (pid, _) in self.children.iter().filter(|(_, child)| child.role == role) {
-            let _ = host.kill(*pid, Signal::KILL);
+        for (pid, child) in self.children.iter_mut().filter(|(_, child)| child.role == role) {
+            child.kill(host, *pid);
         }
     }
 
     /// Kills the children of this role, and tells nobody of their ends.
     pub fn abandon<H: Host>(&mut self, host: &mut H, role: R) {
-        self.kill(host, role);
-        self.children.retain(|_, child| child.role != role);
+        self.children.retain(|pid, child| {
+            if child.role == role {
+                child.is_abandoned = true;
+            }
+            child.role != role || !child.kill(host, *pid)
+        });
     }
 
     /// Sends the children of this role a signal; who has not ended at the deadline is killed.
     pub fn end<H: Host>(&mut self, host: &mut H, role: R, signal: Signal, deadline: Duration) {
-        for (pid, child) in self.children.iter_mut().filter(|(_, child)| child.role == role) {
+        let is_meant = |child: &Child<R>| child.role == role && !child.is_abandoned;
+        for (pid, child) in self.children.iter_mut().filter(|(_, child)| is_meant(child)) {
             child.deadline = Some(deadline);
             let _ = host.kill(*pid, signal);
         }
@@ -185,14 +209,17 @@ impl<R: Copy + PartialEq> Supervisor<R> {
     /// Kills every child whose deadline has come. Their ends are told as any other.
     pub fn kill_overdue<H: Host>(&mut self, host: &mut H, now: Duration) -> Vec<R> {
         let mut overdue = Vec::new();
-        for (pid, child) in &mut self.children {
-            if child.deadline.is_some_and(|deadline| deadline <= now) {
-                child.deadline = None;
-                // A child that has ended and is not reaped yet takes the signal, too.
-                let _ = host.kill(*pid, Signal::KILL);
+        self.children.retain(|pid, child| {
+            if child.deadline.is_none_or(|deadline| now < deadline) {
+                return true;
+            }
+            child.deadline = None;
+            let is_killed = child.kill(host, *pid);
+            if is_killed && !child.is_abandoned {
                 overdue.push(child.role);
             }
-        }
+            !is_killed || !child.is_abandoned
+        });
         overdue
     }
 
@@ -257,6 +284,22 @@ mod tests {
         host.expect_wait().returning(|_, _| Ok(Some(exit(12, 3))));
         let adopted = Supervisor::default().adopt(&mut host, Pid(12), 'c').unwrap();
         assert_eq!(adopted, Some(Ended { role: 'c', pid: Pid(12), status: ExitStatus::Code(3) }));
+    }
+
+    #[test]
+    fn a_child_that_cannot_be_killed_is_killed_later_and_nobody_is_told_of_its_end() {
+        let mut host = MockHost::new();
+        let mut kills = vec![Ok(()), Err(Errno::EPERM), Err(Errno::EPERM)];
+        host.expect_spawn().returning(|_| Ok(Pid(7)));
+        host.expect_now().returning(|| Duration::from_secs(3));
+        host.expect_kill().times(3).returning(move |_, _| kills.pop().unwrap());
+        let mut supervisor = Supervisor::default();
+        supervisor.spawn(&mut host, &Command::default(), errand('r', false)).unwrap();
+        supervisor.abandon(&mut host, 'r');
+        assert_eq!(supervisor.due(), Some(Duration::from_secs(4)));
+        assert_eq!(supervisor.kill_overdue(&mut host, Duration::from_secs(4)), []);
+        assert_eq!(supervisor.kill_overdue(&mut host, Duration::from_secs(4)), []);
+        assert_eq!(supervisor, Supervisor::default());
     }
 
     #[test]

@@ -25,6 +25,8 @@ use super::timestamp::timestamp;
 
 /// The daemon gives us five seconds.
 const RUNTIME_LIMIT: Duration = Duration::from_secs(4);
+/// A runtime that failed within this time is called again: then there still is time enough.
+const SOON: Duration = Duration::from_millis(500);
 /// The files of a bundle that are read here are far shorter.
 const FILE_MAX: usize = 1024 * 1024;
 /// The exit status of a process that was killed, which is all that one can tell of it.
@@ -170,7 +172,12 @@ fn delete_container<H: Host>(
     };
     let length = log_length(host, &log);
     let force = !host.planted(Bug::CleansUpOnlyTheDead);
-    let called = call(host, runc.delete(&arguments.id, force), RUNTIME_LIMIT);
+    let begun = host.now();
+    let mut called = call(host, runc.delete(&arguments.id, force), RUNTIME_LIMIT);
+    // It could not be started, say for want of a descriptor. Nobody else will do it.
+    if called.is_err() && host.now().saturating_sub(begun) < SOON {
+        called = call(host, runc.delete(&arguments.id, force), RUNTIME_LIMIT);
+    }
     let called = called.map_err(|error| error.to_string())?;
     if called.status.success() {
         return Ok(());

@@ -201,7 +201,7 @@ impl Conversation {
 
     /// Nobody does anything any more, though nothing is wrong with the machine.
     pub(super) fn give_up(&mut self, host: &mut SimHost<'_>) {
-        if self.is_over() {
+        if self.is_over() || self.tells_size_again(host) {
             return;
         }
         self.told.astonished = Some("nothing happens any more, and it is not over".to_owned());
@@ -213,9 +213,21 @@ impl Conversation {
         self.outputs.iter_mut().for_each(|output| close_all(host, output.fd.take()));
     }
 
-    /// Kills the process, if it is known and has not ended.
+    /// A size that the terminal did not take is told again, once, if the shim has said so. Whether it
+    /// was.
+    fn tells_size_again(&mut self, host: &mut SimHost<'_>) -> bool {
+        let log = read_text(host, &self.state.path.join("shim-log.json")).unwrap_or_default();
+        let size = self.plan.size.take_if(|_| log.contains("resize"));
+        let Some(size) = size.filter(|_| host.trouble().failed) else { return false };
+        let message = format!("1 {} {}\n", size.columns, size.rows);
+        host.write(self.state.control, message.as_bytes()).is_ok()
+    }
+
+    /// Kills the process, if it is known and has not ended. A runtime may have lied about its number.
     pub(super) fn end_process(&self, host: &mut SimHost<'_>) {
-        if let Some(pid) = self.pid(host).filter(|_| self.told.status.is_none()) {
+        let me = host.pid();
+        let pid = self.pid(host).filter(|pid| *pid != me);
+        if let Some(pid) = pid.filter(|_| self.told.status.is_none()) {
             let _ = host.kill(pid, Signal::KILL);
         }
     }

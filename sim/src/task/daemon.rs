@@ -59,6 +59,7 @@ struct Daemon<'f> {
     /// How often something that a planned fault spoilt was tried again.
     repeated: u32,
     patience: Patience,
+    gave_up_at: Option<Duration>,
     has_cleaned_up: bool,
     /// All that it still does in a race is to read.
     only_reads: bool,
@@ -95,6 +96,7 @@ pub(super) fn play(host: &mut SimHost<'_>, flow: &Flow) -> Told {
         recollection: None,
         repeated: 0,
         patience: Patience::default(),
+        gave_up_at: None,
         has_cleaned_up: false,
         only_reads: false,
         told: Told::default(),

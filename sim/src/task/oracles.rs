@@ -1,7 +1,9 @@
 //! What must hold of every run, whatever the flow and the order of events.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use wavetank::host::Mark;
 
 use super::daemon::LATER;
 use super::flows::Flow;
@@ -177,15 +179,27 @@ impl Run<'_> {
         self.told.pids.get(name).copied().or_else(told).unwrap_or(0)
     }
 
-    /// Whether something may never have been told: its server was lost, or the daemon gave up.
+    /// Whether something may never have been told: its server was lost, or the daemon gave up, or in
+    /// trouble nobody could be told as long as a shim waits for that.
     fn may_be_untold(&self) -> bool {
-        self.told.lost || self.told.gave_up
+        let ended_untold = || self.world.marks().contains(&Mark::EndsUntold);
+        self.told.lost || self.told.gave_up || self.trouble.failed && ended_untold()
     }
 
     /// Whether output may be cut off: the shim has said that something went wrong, or the daemon
     /// knows it, since it has given up or lost the server.
     fn has_told_of_loss(&self) -> bool {
         self.trouble.is_any() && (self.may_be_untold() || !self.told.log.is_empty())
+    }
+
+    /// Whether it was said of a directory, or of what is in it, that it could not be removed.
+    fn has_told_of_left(&self, path: &Path) -> bool {
+        let log = &self.told.log;
+        let is_named =
+            |call: &str, path: &Path| log.contains(&format!("{call} {}: ", path.display()));
+        let is_of_console = path.parent().is_some_and(|parent| is_named("remove", parent));
+        self.trouble.failed
+            && (is_of_console || is_named("remove", path) || is_named("unlink", path))
     }
 
     /// Whether `delete` may have had to invent an end, for want of a record.
@@ -335,7 +349,10 @@ fn nothing_left(run: &Run<'_>) -> Option<String> {
     let left = run.world.leaks(&lasting(run.before));
     // The socket of a server that was lost is replaced by the next one.
     let is_replaced = |left: &Leftover| matches!(left, Leftover::File(path) if path.starts_with(SOCKETS) && run.told.lost);
-    left.iter().find(|left| !is_replaced(left)).map(ToString::to_string)
+    // Where a console was awaited, or a socket, and that it could not be removed is told.
+    let is_told =
+        |left: &Leftover| matches!(left, Leftover::File(path) if run.has_told_of_left(path));
+    left.iter().find(|left| !is_replaced(left) && !is_told(left)).map(ToString::to_string)
 }
 
 fn init_last(run: &Run<'_>) -> Option<String> {
@@ -366,7 +383,10 @@ fn output(run: &Run<'_>) -> Option<String> {
         if process.is_disturbed && run.has_daemon_died() {
             return None;
         }
-        let may_be_unended = process.is_never_opened || process.is_disturbed || run.may_be_untold();
+        let may_be_unended = process.is_never_opened
+            || process.is_disturbed
+            || run.may_be_untold()
+            || run.has_told_of_loss();
         if run.told.unended.iter().any(|it| it == name) && !may_be_unended {
             return Some(format!("{name}: its output has not come to its end"));
         }

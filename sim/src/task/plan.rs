@@ -41,6 +41,11 @@ impl Plan {
     pub(super) fn inits(&self) -> impl Iterator<Item = &Process> {
         self.processes.iter().filter(|process| exec_of(process.name).is_empty())
     }
+
+    /// Whether there is a time from which on all must be right.
+    pub(super) fn heals(&self) -> bool {
+        self.threads.iter().flatten().any(|step| matches!(step, Step::Heal))
+    }
 }
 
 /// A process, and what its client does.

@@ -93,6 +93,8 @@ impl Streams {
         // What nobody has read went with the fifo's last holder.
         self.unwritten.clone_from(&self.given);
         for output in &mut self.outputs {
+            // What was said in an attempt that failed is not of the next.
+            output.bytes.clear();
             output.ended = false;
         }
     }

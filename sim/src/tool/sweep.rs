@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use indicatif::ProgressBar;
 use serde::Serialize;
 use wavetank_sim::sweep::{Broken, Count, Course, Point};
-use wavetank_sim::{Fault, Flow};
+use wavetank_sim::{Fault, Flow, Site};
 
 use super::{Done, Terms, can_unwind, on_all_cores, select};
 
@@ -23,7 +23,25 @@ struct Report {
     single: Count,
     /// Places at which the shim makes a call and that no flow comes to.
     unreached: Vec<String>,
+    /// Faults that did not strike.
+    missed: Vec<Planned>,
     found: Vec<Found>,
+}
+
+/// A fault of a flow.
+#[derive(Serialize)]
+struct Planned {
+    flow: String,
+    site: Site,
+    fault: Fault,
+}
+
+/// What the threads have found out.
+#[derive(Default)]
+struct Total {
+    count: Count,
+    missed: Vec<Planned>,
+    broken: Vec<Broken>,
 }
 
 #[derive(Serialize)]
@@ -41,13 +59,13 @@ pub(crate) fn sweep(terms: &Terms, flows: &[String], seeds: u64) -> Done {
     let starts: Vec<Option<u64>> = std::iter::once(None).chain((0..seeds).map(Some)).collect();
     let courses: Vec<Course> =
         names.flat_map(|name| starts.iter().filter_map(|seed| Course::of(name, *seed))).collect();
-    let (single, broken) = all_single(terms, &courses);
+    let Total { count: single, missed, broken } = all_single(terms, &courses);
     let unreached = match flows.is_empty() && !terms.interrupted() {
         true => sources::unreached(&single)?,
         false => Vec::new(),
     };
     let found = keep(terms, &broken)?;
-    let report = Report { courses: courses.len(), single, unreached, found };
+    let report = Report { courses: courses.len(), single, unreached, missed, found };
     tell(terms, &report);
     terms.report(&report)?;
     Ok(terms.verdict(!broken.is_empty()))
@@ -75,6 +93,10 @@ fn tell(terms: &Terms, report: &Report) {
     for site in &report.unreached {
         terms.line(&bar, &format!("no flow comes to {site}"));
     }
+    for Planned { flow, site, fault } in &report.missed {
+        let fault = serde_json::to_string(fault).unwrap_or_default();
+        terms.line(&bar, &format!("{flow}, {site}: did not strike: {fault}"));
+    }
     tell_found(terms, &report.found);
 }
 
@@ -86,7 +108,7 @@ fn tell_found(terms: &Terms, found: &[Found]) {
     }
 }
 
-fn all_single(terms: &Terms, courses: &[Course]) -> (Count, Vec<Broken>) {
+fn all_single(terms: &Terms, courses: &[Course]) -> Total {
     let work: Vec<(&Course, Point, Fault)> = courses
         .iter()
         .flat_map(|course| {
@@ -94,7 +116,7 @@ fn all_single(terms: &Terms, courses: &[Course]) -> (Count, Vec<Broken>) {
         })
         .collect();
     let bar = terms.bar(work.len() as u64, "faults");
-    let total = Mutex::new((Count::default(), Vec::new()));
+    let total = Mutex::new(Total::default());
     on_all_cores(terms, work.len(), |at| {
         let (course, point, fault) = &work[at];
         bar.set_message(course.tape.case.flow.clone());
@@ -102,11 +124,17 @@ fn all_single(terms: &Terms, courses: &[Course]) -> (Count, Vec<Broken>) {
         bar.inc(1);
         let Ok(mut total) = total.lock() else { return };
         match outcome {
-            Ok(run) => total.0.take(point.site, &run),
+            Ok(run) => {
+                total.count.take(point.site, &run);
+                if !run.trouble.is_any() {
+                    let flow = course.tape.case.flow.clone();
+                    total.missed.push(Planned { flow, site: point.site, fault: fault.clone() });
+                }
+            }
             Err(broken) => {
-                total.0.runs += 1;
-                total.0.sites.insert(point.site);
-                total.1.push(*broken);
+                total.count.runs += 1;
+                total.count.sites.insert(point.site);
+                total.broken.push(*broken);
             }
         }
     });

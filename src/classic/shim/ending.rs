@@ -139,7 +139,13 @@ impl Shim {
         let ended = self.stdio.output_ended();
         for (stream, count) in self.stdio.close(host) {
             let warning = format!("{stream}: {count} bytes were never read and are lost");
-            self.log.write(host, Level::Warn, &warning);
+            if !self.log.write(host, Level::Warn, &warning) {
+                // Somebody is to know of it all the same.
+                self.exit_code = 1;
+            }
+        }
+        if let Some(error) = self.stdio.untold() {
+            self.log.write(host, Level::Warn, &error.to_string());
         }
         if !ended {
             let warning = match self.status {

@@ -53,12 +53,19 @@ pub struct TaskStdio {
     null: Option<Fd>,
     logger: Option<Logger>,
     console_socket: Option<ConsoleSocket>,
+    /// Why there is no terminal, though the process was to have one.
+    console_failed: Option<Error>,
+    /// What came instead of a terminal, or one that is of no use: held so that nobody is hung up while
+    /// the runtime is at work.
+    unusable: Option<Fd>,
     pty: Option<Pty>,
     /// The last size that the client wished for, kept until there is a terminal.
     size: Option<WindowSize>,
     /// The process has ended, and then its output is no longer waited for ([`Host::now`]).
     deadline: Option<Duration>,
     phase: Phase,
+    /// What went wrong and nobody was told of yet.
+    untold: Option<Error>,
 }
 
 /// The input of a process.
@@ -143,20 +150,38 @@ impl TaskStdio {
         self.console_socket.is_some()
     }
 
+    /// Why the process has no terminal though it was to have one, or has none yet.
+    #[must_use]
+    pub fn console_failed(&self) -> Option<Error> {
+        let still_to_come = || self.console_socket.as_ref().map(ConsoleSocket::failure);
+        self.console_failed.clone().or_else(still_to_come)
+    }
+
+    /// Whether a console has come, or was about to, that is of no use.
+    #[must_use]
+    pub fn is_console_spoilt(&self) -> bool {
+        self.console_failed.is_some()
+            || self.console_socket.as_ref().is_some_and(ConsoleSocket::is_broken)
+    }
+
     /// Looks whether the console has come, and takes it.
     ///
     /// # Errors
-    /// That what came is no terminal; then one is still awaited.
+    /// That what came is no terminal, or none that can be used; then one is still awaited.
     pub fn receive_console<H: Host>(&mut self, host: &mut H) -> Result<(), Error> {
         let Some(socket) = &mut self.console_socket else { return Ok(()) };
         let Some(master) = socket.receive(host) else { return Ok(()) };
-        let mut pty = Pty::adopt(host, master)?;
-        if let Some(socket) = self.console_socket.take() {
-            socket.close(host);
-        }
-        if let Some(size) = self.size {
-            let _ = pty.resize(host, size);
-        }
+        let mut pty = match Pty::adopt(host, master, self.size) {
+            Ok(pty) => pty,
+            Err(error) => {
+                close_all(host, self.unusable.replace(master));
+                self.console_failed = Some(error.clone());
+                return Err(error);
+            }
+        };
+        self.console_failed = None;
+        close_all(host, self.unusable.take());
+        self.close_console_socket(host);
         if self.deadline.is_some() {
             pty.let_go(host);
         }
@@ -166,6 +191,12 @@ impl TaskStdio {
         self.stdout.attach(host, pty.master);
         self.pty = Some(pty);
         Ok(())
+    }
+
+    fn close_console_socket<H: Host>(&mut self, host: &mut H) {
+        if let Some(socket) = self.console_socket.take() {
+            self.untold = socket.close(host).err().or(self.untold.take());
+        }
     }
 
     /// Adds what must be waited for.
@@ -218,7 +249,13 @@ impl TaskStdio {
             self.stderr.give_up(host);
         }
         self.close_dead_pty(host);
+        troubles.extend(self.untold.take());
         troubles
+    }
+
+    /// What went wrong and nobody was told of; after [`TaskStdio::close`] there are no more turns.
+    pub fn untold(&mut self) -> Option<Error> {
+        self.untold.take()
     }
 
     /// The end of the input is passed on to a pipe; a terminal has no such end. A process that has
@@ -251,13 +288,18 @@ impl TaskStdio {
         }
     }
 
-    /// Does as the client wishes, now or when the terminal comes; without one it is no wish.
-    pub fn resize<H: Host>(&mut self, host: &mut H, size: WindowSize) {
+    /// Does as the client wishes, now or when the terminal comes; without one it is no wish. A
+    /// terminal that is going away takes no size, and needs none.
+    ///
+    /// # Errors
+    /// What [`Host::set_window_size`] gives while the process runs.
+    pub fn resize<H: Host>(&mut self, host: &mut H, size: WindowSize) -> Result<(), Error> {
         self.size = Some(size).filter(|_| !host.planted(Bug::EarlyResizeLost));
-        if let Some(pty) = &self.pty {
-            // A terminal that is going away takes no size, and needs none.
-            let _ = pty.resize(host, size);
-        }
+        let resized = self.pty.as_ref().map_or(Ok(()), |pty| pty.resize(host, size));
+        let has_ended = self.deadline.is_some();
+        resized
+            .or_else(|errno| if has_ended { Ok(()) } else { Err(errno) })
+            .map_err(|errno| Error::system("resize", "the terminal", errno))
     }
 
     /// Ends the input, as soon as no client has the fifo open. What they wrote still arrives.
@@ -277,11 +319,11 @@ impl TaskStdio {
             self.runtime_done(host);
         }
         self.drop_input(host);
-        // What is no terminal will not become one.
+        // What is no terminal will not become one, and what has not come will not come.
         let _ = self.receive_console(host);
-        if let Some(socket) = self.console_socket.take() {
-            socket.close(host);
-        }
+        self.console_failed = self.console_failed();
+        self.close_console_socket(host);
+        close_all(host, self.unusable.take());
         self.deadline = Some(now + drain);
         self.phase = self.phase.max(Phase::Ended);
         if let Some(pty) = &mut self.pty {
@@ -336,13 +378,14 @@ impl TaskStdio {
     pub fn close<H: Host>(&mut self, host: &mut H) -> Vec<(&'static str, u64)> {
         self.runtime_done(host);
         self.drop_input(host);
-        let TaskStdio { stdout, stderr, logger, console_socket, pty, .. } = std::mem::take(self);
+        self.close_console_socket(host);
+        close_all(host, self.unusable.take());
+        let untold = self.untold.take();
+        let TaskStdio { stdout, stderr, logger, pty, .. } = std::mem::take(self);
+        self.untold = untold;
         let outputs = [("stdout", stdout.close(host)), ("stderr", stderr.close(host))];
         if let Some(logger) = logger {
             logger.close(host);
-        }
-        if let Some(socket) = console_socket {
-            socket.close(host);
         }
         if let Some(pty) = pty.filter(|_| !host.planted(Bug::MasterLeft)) {
             pty.close(host);

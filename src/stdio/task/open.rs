@@ -7,6 +7,7 @@ use super::outlet::{Carried, Outlet, Reader};
 use super::{Inlet, TaskStdio, Wanted};
 use crate::Error;
 use crate::host::{Bug, Errno, Fd, FileKind, Host, OpenFlags, Pipe, close_all};
+use crate::stdio::endpoint::is_fifo;
 use crate::stdio::logger::{Asked, Logger};
 use crate::stdio::uri::Place;
 use crate::stdio::{ConsoleSocket, Input, Output, Owner, Relay, open_null};
@@ -247,9 +248,10 @@ impl TaskStdio {
 /// Opens where an output goes, and says who reads it.
 fn meet<H: Host>(host: &mut H, path: &Path) -> Result<(Output, Reader), Error> {
     let (output, met) = Output::meet(host, path)?;
-    let reader = match output.keeper {
-        Some(_) => Reader::Client { path: path.to_owned(), met },
-        None => Reader::Nobody,
+    // A fifo that could not be opened to read, say, has a client all the same.
+    let reader = match output.keeper.is_some() || is_fifo(host, output.sink) {
+        true => Reader::Client { path: path.to_owned(), met },
+        false => Reader::Nobody,
     };
     Ok((output, reader))
 }

@@ -32,8 +32,9 @@ enum Stage {
     Closed,
     /// We carry what the process writes.
     Carried(Carried),
-    /// The process writes to the client's fifo itself.
-    Shared { path: PathBuf, keeper: Fd, met: bool },
+    /// The process writes to the client's fifo itself. We look again if it has ended and the fifo could
+    /// not be opened.
+    Shared { path: PathBuf, keeper: Fd, met: bool, looks: Option<Looks> },
     /// All is in the client's fifo, which nobody has open to read.
     Lingering { path: PathBuf, sink: Fd, met: bool, looks: Option<Looks> },
     /// All is in the client's fifo, and its end; a client has it open and has not read all yet.
@@ -110,7 +111,7 @@ impl Outlet {
 
     /// Output that the process writes to the client's fifo, whose read end `keeper` is ours.
     pub(super) fn shared(path: PathBuf, keeper: Fd, met: bool) -> Outlet {
-        Outlet::at(Stage::Shared { path, keeper, met })
+        Outlet::at(Stage::Shared { path, keeper, met, looks: None })
     }
 
     /// Output that a logger reads from the process's pipe.
@@ -153,7 +154,8 @@ impl Outlet {
 
     fn looks_mut(&mut self) -> Option<&mut Option<Looks>> {
         match &mut self.stage {
-            Stage::Lingering { looks, .. }
+            Stage::Shared { looks, .. }
+            | Stage::Lingering { looks, .. }
             | Stage::Untaken { looks, .. }
             | Stage::Logged { looks, .. } => Some(looks),
             _ => None,
@@ -162,7 +164,8 @@ impl Outlet {
 
     fn looks(&self) -> Option<Looks> {
         match &self.stage {
-            Stage::Lingering { looks, .. }
+            Stage::Shared { looks, .. }
+            | Stage::Lingering { looks, .. }
             | Stage::Untaken { looks, .. }
             | Stage::Logged { looks, .. } => *looks,
             _ => None,
@@ -224,7 +227,7 @@ impl Outlet {
     /// that is there may go as soon as it hears that the process is removed, though it has not read
     /// all, so it is given time.
     pub(super) fn process_removed<H: Host>(&mut self, host: &mut H, now: Duration) {
-        if matches!(self.stage, Stage::Lingering { .. }) {
+        if matches!(self.stage, Stage::Lingering { .. } | Stage::Shared { looks: Some(_), .. }) {
             self.give_up(host);
         }
         self.begin_looking(now, Phase::Removed);
@@ -267,7 +270,7 @@ impl Outlet {
                 close_all(host, source);
                 self.end(host, output, reader);
             }
-            Stage::Shared { path, keeper, met } => {
+            Stage::Shared { path, keeper, met, looks } => {
                 let flags = OpenFlags::WRITE | OpenFlags::NONBLOCK | OpenFlags::NOCTTY;
                 match host.open(&path, flags, 0) {
                     Ok(sink) => {
@@ -275,9 +278,14 @@ impl Outlet {
                         self.end(host, output, Reader::Client { path, met });
                     }
                     // Whoever does not have the fifo open by now cannot open it any more.
-                    Err(_) => {
+                    Err(Errno::ENOENT) if is_empty(host, keeper) => {
                         host.mark(Mark::FifoGone);
                         close_all(host, [keeper]);
+                    }
+                    // It may be possible in a moment; until then what is in it is held.
+                    Err(_) => {
+                        host.mark(Mark::FifoGone);
+                        self.stage = Stage::Shared { path, keeper, met, looks };
                     }
                 }
             }
@@ -300,6 +308,13 @@ impl Outlet {
                 close_all(host, [sink]);
                 self.stage = Stage::Logged { source, discards: None, looks: None };
             }
+            // It could not be held; what is in it is its readers', who have it open.
+            (Reader::Client { path, .. }, None) => {
+                if host.unread(sink).is_ok_and(|unread| unread > 0) {
+                    self.stage = Stage::Untaken { path, looks: None };
+                }
+                close_all(host, [sink]);
+            }
             (_, keeper) => self.lost += Output { sink, keeper }.close(host) as u64,
         }
     }
@@ -307,6 +322,7 @@ impl Outlet {
     /// Closes what need not be waited for any more.
     fn look<H: Host>(&mut self, host: &mut H, now: Duration) {
         match &self.stage {
+            Stage::Shared { .. } => self.source_ended(host),
             Stage::Lingering { .. } => self.look_for_reader(host),
             Stage::Untaken { path, looks } => {
                 let is_over = looks.is_some_and(|looks| looks.begun + TIME_TO_TAKE <= now);
@@ -347,7 +363,11 @@ impl Outlet {
                 self.lost += output.close(host) as u64;
                 close_all(host, source);
             }
-            Stage::Shared { keeper, .. } => close_all(host, [keeper]),
+            Stage::Shared { keeper, looks, .. } => {
+                // Nobody knows whether a client has it open.
+                self.lost += looks.map_or(0, |_| host.unread(keeper).unwrap_or(0)) as u64;
+                close_all(host, [keeper]);
+            }
             Stage::Lingering { sink, .. } => {
                 self.lost += unreadable(host, sink) as u64;
                 close_all(host, [sink]);

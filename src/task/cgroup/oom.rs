@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
-use crate::host::{Bug, Fd, Host, OpenFlags, PollFd, Ready, close_all, read_range};
+use crate::host::{Bug, Errno, Fd, Host, OpenFlags, PollFd, Ready, close_all, read_range};
 
 use super::figures::{Table, read_tree};
 use super::join::write;
@@ -31,6 +31,8 @@ const EVENTS_MAX: usize = 4096;
 pub(crate) struct OomWatch {
     source: Source,
     again: Option<Again>,
+    /// Why it watches no more though the cgroup may still be there; told once.
+    failed: Option<Error>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +60,8 @@ enum Seen {
     Kills { new: u64, noticed: bool },
     /// Nothing any more.
     Gone,
+    /// Nothing that can be read.
+    Unreadable(Errno),
 }
 
 impl OomWatch {
@@ -86,7 +90,7 @@ impl OomWatch {
             }
         };
         let again = Some(Again { at: host.now(), pause: LAST_PAUSE });
-        Ok(OomWatch { source, again })
+        Ok(OomWatch { source, again, failed: None })
     }
 
     /// Adds what must be ready before the next turn; nothing once the cgroup is gone.
@@ -115,6 +119,11 @@ impl OomWatch {
         } else {
             0
         }
+    }
+
+    /// Why there will be no more to tell, once.
+    pub(crate) fn failed(&mut self) -> Option<Error> {
+        self.failed.take()
     }
 
     /// A last look before the container's end is told: the number of kills since the last one.
@@ -160,6 +169,11 @@ impl OomWatch {
                 self.close(host);
                 0
             }
+            Seen::Unreadable(errno) => {
+                self.failed = Some(Error::system("read", "memory.events", errno));
+                self.close(host);
+                0
+            }
         }
     }
 }
@@ -167,9 +181,13 @@ impl OomWatch {
 /// Reads `memory.events`, whereupon it is not ready until it has changed again. If it cannot be
 /// read it would be ready for ever, so it is no use then.
 fn look_at_events<H: Host>(host: &mut H, file: Fd, told: &mut u64) -> Seen {
-    let Ok(text) = read_range(host, file, 0, EVENTS_MAX) else {
-        let spins = host.planted(Bug::OomWatchSpins);
-        return if spins { Seen::Kills { new: 0, noticed: false } } else { Seen::Gone };
+    let text = match read_range(host, file, 0, EVENTS_MAX) {
+        Ok(text) => text,
+        Err(_) if host.planted(Bug::OomWatchSpins) => {
+            return Seen::Kills { new: 0, noticed: false };
+        }
+        Err(Errno::ENODEV) => return Seen::Gone,
+        Err(errno) => return Seen::Unreadable(errno),
     };
     let text = String::from_utf8_lossy(&text);
     let counter = if host.planted(Bug::OomMistaken) { "oom" } else { "oom_kill" };
@@ -234,7 +252,7 @@ mod tests {
     use super::super::fake::Fake;
     use super::super::find::Machine;
     use super::*;
-    use crate::host::{Command, Errno, ExitStatus, LinuxHost, MockHost, Pid, Signal, WaitFor};
+    use crate::host::{Command, ExitStatus, LinuxHost, MockHost, Pid, Signal, WaitFor};
 
     const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -332,7 +350,8 @@ mod tests {
         let unified = Machine::OURS.is_unified(host);
         let Some(real) = Real::new(host, if unified { "" } else { "unified" }) else { return };
         let file = open(host, &real.0.join("cgroup.events")).unwrap();
-        let mut watch = OomWatch { source: Source::Events { file, told: 0 }, again: None };
+        let mut watch =
+            OomWatch { source: Source::Events { file, told: 0 }, again: None, failed: None };
         let ready = |host: &mut LinuxHost, watch: &OomWatch, patience| {
             let mut fds = Vec::new();
             watch.ask(&mut fds);
@@ -402,6 +421,7 @@ mod tests {
         let ready = all_ready(&watch);
         assert_eq!(watch.turn(&mut host, &ready), 0);
         assert_eq!((all_ready(&watch), watch.due()), (Vec::new(), None));
+        assert_eq!(watch.failed().is_some(), errno == Errno::EIO);
     }
 
     /// A watch of version 1 over files, whose counter can be made to count by hand.

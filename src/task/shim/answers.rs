@@ -226,8 +226,7 @@ impl Shim {
         let number = |size: u32| u16::try_from(size).unwrap_or(u16::MAX);
         let size = WindowSize { columns: number(request.width), rows: number(request.height) };
         process.size = Some(size);
-        process.stdio.resize(host, size);
-        Ok(())
+        Ok(process.stdio.resize(host, size)?)
     }
 
     /// Ends the shim if it has nothing left to look after; not otherwise, whatever is asked.

@@ -246,9 +246,7 @@ impl Shim {
         let Some(job) = self.jobs.get_mut(&key) else { return };
         job.failure = Some(failure);
         let (process, made, is_there) = (job.process, job.made.take(), job.is_there);
-        if let Some(process) = self.processes.get_mut(&process) {
-            process.stdio.close(host);
-        }
+        self.close_streams(host, process);
         if made.is_some() {
             self.supervisor.abandon(host, Role::Process(process));
         }
@@ -260,10 +258,14 @@ impl Shim {
         if is_there {
             host.mark(Mark::CreateUndone);
             let argv = container.runtime.delete(&id, true);
-            let started = self.start_runtime(host, key, argv, super::jobs::Streams::Captured(None));
-            if started.is_ok() {
-                return;
-            }
+            let streams = || super::jobs::Streams::Captured(None);
+            // Nobody else will do it in time for another attempt.
+            let started = self
+                .start_runtime(host, key, argv.clone(), streams())
+                .or_else(|_| self.start_runtime(host, key, argv, streams()));
+            let Err(failure) = started else { return };
+            let reason = failure.describe("the runtime");
+            self.log.write(host, Level::Warning, &format!("after a failed create: {reason}"));
         }
         self.undo_mounts(host, key);
     }
@@ -312,17 +314,35 @@ impl Shim {
         }
     }
 
-    /// Forgets a process, and closes what is open for it.
-    pub(super) fn forget_process<H: Host>(&mut self, host: &mut H, key: ProcessKey) {
-        let Some(mut process) = self.processes.remove(&key) else { return };
-        for (stream, count) in process.stdio.close(host) {
+    /// Closes the streams of a process that is not to be, at least for now.
+    pub(super) fn close_streams<H: Host>(&mut self, host: &mut H, key: ProcessKey) {
+        let Some(process) = self.processes.get_mut(&key) else { return };
+        process.stdio.close(host);
+        if let Some(error) = process.stdio.untold() {
+            self.log.write(host, Level::Warning, &error.to_string());
+        }
+    }
+
+    /// Closes the streams of a process, and tells what of its output was lost.
+    pub(super) fn close_telling<H: Host>(&mut self, host: &mut H, key: ProcessKey) {
+        let Some(process) = self.processes.get_mut(&key) else { return };
+        let lost = process.stdio.close(host);
+        let untold = process.stdio.untold().map(|error| error.to_string());
+        let lost = lost.into_iter().map(|(stream, count)| {
             host.mark(Mark::OutputLost);
-            let warning = format!(
-                "{} {}: {stream}: {count} bytes were never read and are lost",
-                process.container, process.exec_id
-            );
+            format!("{stream}: {count} bytes were never read and are lost")
+        });
+        let warnings: Vec<String> = lost.chain(untold).collect();
+        for warning in warnings {
+            let warning = format!("{} {}: {warning}", process.container, process.exec_id);
             self.log.write(host, Level::Warning, &warning);
         }
+    }
+
+    /// Forgets a process, and closes what is open for it.
+    pub(super) fn forget_process<H: Host>(&mut self, host: &mut H, key: ProcessKey) {
+        self.close_telling(host, key);
+        let Some(process) = self.processes.remove(&key) else { return };
         self.end_logger(host, key);
         if !process.exec_id.is_empty() && host.planted(Bug::ExecsRemembered) {
             self.processes.insert(key, process.clone());

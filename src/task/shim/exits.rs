@@ -15,6 +15,7 @@ use super::requests::encode;
 use super::state::{Exited, ProcessKey, Role, Task};
 use crate::host::{Bug, ExitStatus, Host, Mark, PollFd};
 use crate::process::Life;
+use crate::task::cgroup::OomWatch;
 use crate::task::exit_record::{EXIT, ExitRecord};
 use crate::task::mounts::Mount;
 use crate::task::timestamp::timestamp;
@@ -187,22 +188,29 @@ impl Shim {
 
     /// Tells of containers that have run out of memory.
     pub(super) fn watch_memory<H: Host>(&mut self, host: &mut H, answers: &[PollFd]) {
-        let mut struck = Vec::new();
+        let (mut struck, mut failed) = (Vec::new(), Vec::new());
         for (id, container) in &mut self.containers {
             if let Some(oom) = &mut container.oom {
                 let kills = oom.turn(host, answers);
                 struck.extend(std::iter::repeat_n(id.clone(), kills.min(1) as usize));
+                failed.extend(oom.failed().map(|error| format!("{id}: {error}")));
             }
+        }
+        for failure in failed {
+            self.log.write(host, Level::Warning, &failure);
         }
         for id in struck {
             self.tell_oom(host, &id);
         }
     }
 
-    /// An OOM kill is told before the exit that came of it, or not at all.
+    /// An OOM kill is told before the exit that came of it, or not at all. A watch that could not begin
+    /// may have been for want of a descriptor; it would have told of nothing yet.
     fn look_for_last_oom<H: Host>(&mut self, host: &mut H, id: &str) {
         let Some(container) = self.containers.get_mut(id) else { return };
-        let Some(mut oom) = container.oom.take() else { return };
+        let begun = container.oom.take();
+        let late = || OomWatch::start(host, container.cgroup.as_ref()?).ok();
+        let Some(mut oom) = begun.or_else(late) else { return };
         let kills = oom.check(host);
         oom.close(host);
         if kills > 0 {

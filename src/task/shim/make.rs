@@ -12,6 +12,7 @@ use crate::files::read_file;
 use crate::host::{Bug, ExitStatus, Fd, Host, Mark, Pid, Signal};
 use crate::oci::{Create, ExecArgs, Failure, Restore, parse_pid};
 use crate::process::Life;
+use crate::stdio::TaskStdio;
 use crate::supervisor::Errand;
 use crate::ttrpc::Status;
 
@@ -158,8 +159,13 @@ impl Shim {
             host.mark(Mark::EndedWhenMade);
             self.process_ended(host, process_key, ended.status);
         }
-        let awaits = self.processes.get(&process_key).is_some_and(|it| it.stdio.awaits_console());
-        if awaits {
+        if let Some(process) = self.processes.get_mut(&process_key) {
+            // What the runtime has sent is there; why it is of no use is told by the failure.
+            let _ = process.stdio.receive_console(host);
+        }
+        let stdio = self.processes.get(&process_key).map(|process| &process.stdio);
+        let awaits = stdio.is_some_and(TaskStdio::awaits_console);
+        if awaits && !stdio.is_some_and(TaskStdio::is_console_spoilt) {
             let deadline =
                 Some(host.now() + PATIENCE).filter(|_| !host.planted(Bug::ConsoleAwaited));
             self.step(key, Step::Console, deadline);
@@ -168,17 +174,24 @@ impl Shim {
         }
     }
 
-    /// The process is there, with its console.
+    /// The process is there. Without the console that it was to have it is of no use: what it said
+    /// there is lost, and it may have been ended for having lost it.
     pub(super) fn process_made<H: Host>(&mut self, host: &mut H, key: JobKey) {
         let Some(job) = self.jobs.get(&key) else { return };
+        let process = self.processes.get(&job.process);
+        if process.is_some_and(|it| it.stdio.console_failed().is_some()) {
+            return self.console_missing(host, key);
+        }
         let is_create = matches!(job.task, Task::Create(_));
         if is_create { self.created(host, key) } else { self.started(host, key) }
     }
 
     pub(super) fn console_missing<H: Host>(&mut self, host: &mut H, key: JobKey) {
         host.mark(Mark::ConsoleMissing);
-        let reason = "the runtime has sent no console";
-        self.fail_make(host, key, Status::unknown(reason));
+        let Some(job) = self.jobs.get(&key) else { return };
+        let failed = self.processes.get(&job.process).and_then(|it| it.stdio.console_failed());
+        let status = failed.map_or_else(|| Status::unknown("there is no console"), Status::from);
+        self.fail_make(host, key, status);
     }
 
     fn runtime_made_nothing<H: Host>(&mut self, host: &mut H, key: JobKey, failure: Failure) {

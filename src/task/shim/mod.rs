@@ -85,6 +85,9 @@ struct Shim {
 pub(super) fn serve<H: Host>(host: &mut H, arguments: &Arguments) -> Result<(), Error> {
     let mut shim = Shim::start(host, arguments)?;
     let served = shim.run(host);
+    if let Err(error) = &served {
+        shim.log.write(host, Level::Error, &error.to_string());
+    }
     shim.close(host);
     served
 }
@@ -357,8 +360,15 @@ impl Shim {
         if host.planted(Bug::SocketLeft) {
             return;
         }
-        if !socket.as_os_str().is_empty() {
-            let _ = host.unlink(&socket);
+        if socket.as_os_str().is_empty() {
+            return;
+        }
+        let removed = host.unlink(&socket).or_else(|_| host.unlink(&socket));
+        if let Err(errno) = removed
+            && errno != Errno::ENOENT
+        {
+            let error = Error::system("unlink", socket.display(), errno);
+            self.log.write(host, Level::Warning, &error.to_string());
         }
     }
 
@@ -377,8 +387,9 @@ impl Shim {
         self.remove_process_files(host);
         self.server.close(host);
         self.events.close(host);
-        for process in self.processes.values_mut() {
-            process.stdio.close(host);
+        let processes: Vec<ProcessKey> = self.processes.keys().copied().collect();
+        for process in processes {
+            self.close_telling(host, process);
         }
         for container in self.containers.values_mut() {
             if let Some(mut oom) = container.oom.take() {

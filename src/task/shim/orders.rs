@@ -67,7 +67,8 @@ impl Shim {
                     // Another attempt has another end.
                     process.failed = false;
                     if let Some(size) = process.size {
-                        process.stdio.resize(host, size);
+                        // There is no terminal yet.
+                        let _ = process.stdio.resize(host, size);
                     }
                     if process.stdin_closed {
                         process.stdio.close_stdin(host);
@@ -115,8 +116,8 @@ impl Shim {
         if made.is_some() {
             self.supervisor.abandon(host, Role::Process(process_key));
         }
+        self.close_streams(host, process_key);
         if let Some(process) = self.processes.get_mut(&process_key) {
-            process.stdio.close(host);
             process.pid = 0;
             process.ended = None;
             if !process.exec_id.is_empty() {

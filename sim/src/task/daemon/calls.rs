@@ -1,5 +1,6 @@
 //! Short programs, connections and calls: how they are begun, and what comes of them.
 
+use std::path::Path;
 use std::time::Duration;
 
 use containerd_shim_protos::api;
@@ -8,10 +9,11 @@ use wavetank::host::{Host, PollFd};
 use wavetank::manager::tasks::TaskClient;
 use wavetank::ttrpc::{Code, Status};
 
+use super::super::NAMESPACE;
 use super::super::asks;
 use super::super::launch::{Complains, Launch, Said};
 use super::super::plan::{Answer, Ask, Name, Step, container_of, done, exec_of};
-use super::{Daemon, LOOK_AGAIN, process};
+use super::{Daemon, LOOK_AGAIN, WORK, process};
 use crate::caller::SimHost;
 
 /// How often in a row a client does not wait for its answer.
@@ -80,7 +82,9 @@ impl Daemon<'_> {
                 self.miss_servers(host);
                 // Where all is drawn, a server that is gone stays away.
                 let is_troubled = host.trouble().is_any() || self.flow.is_disturbed;
-                if !self.flow.is_disturbed && is_troubled && self.told.pids.contains_key(container)
+                if !self.heals()
+                    && host.trouble().is_any()
+                    && self.told.pids.contains_key(container)
                 {
                     // Whoever was made there has lost its shim.
                     self.give_up(host);
@@ -211,14 +215,21 @@ impl Daemon<'_> {
                 if let Some(exit) = exit.filter(|_| self.told.pids.contains_key(name)) {
                     self.note_exit(name, "delete", exit);
                 }
+                // Complaints may not be heard.
+                let known = Path::new(WORK).join("runc").join(NAMESPACE).join(name);
+                if self.flow.is_disturbed && host.stat(&known).is_ok() {
+                    self.takes_care(host, at, Step::CleanUp(name));
+                }
             }
             Some(Err(error)) => {
                 let Some(launch) = self.threads[at].launch.take() else { return };
                 let step = launch.step();
-                let is_late = matches!(step, Step::Launch(_)) && self.told.gave_up;
+                // What was under way when all was given up may have met with the trouble.
+                let was_under_way = self.gave_up_at.is_some_and(|at| launch.begun <= at);
+                let is_late = matches!(step, Step::Launch(_)) && self.told.gave_up || was_under_way;
                 let was_disturbed = self.may_go_wrong()
                     || self.flow.is_disturbed && launch.begun <= self.told.healed;
-                if !was_disturbed && !is_late && !self.takes_care(host, at, step) {
+                if !self.takes_care(host, at, step) && !was_disturbed && !is_late {
                     self.told.wrong.push(error);
                 }
             }
@@ -327,6 +338,10 @@ impl Daemon<'_> {
                 // It was made by an earlier call, whose answer was lost; its input is on its way.
                 let is_made = status.message.contains("cannot start a");
                 let has_failed = !is_of_init && !is_made;
+                if matches!(ask, Ask::Start(_)) && is_allowed && has_failed {
+                    // As planned, so it is not tried again, and there is no end to wait for.
+                    self.ended.insert(name);
+                }
                 if has_failed
                     && !self.told.pids.contains_key(*name)
                     && let Some(streams) = self.streams.get_mut(name)

@@ -1,6 +1,7 @@
 //! What answers tell, what a shim holds, and its going.
 
 use std::path::Path;
+use std::time::Duration;
 
 use containerd_shim_protos::api;
 use containerd_shim_protos::protobuf::Message;
@@ -94,16 +95,41 @@ impl Daemon<'_> {
     /// What the shims have open, and whom they have for children. Of the sockets only as many as
     /// there are connections are expected, so they do not count here.
     pub(super) fn take_census(&mut self, host: &mut SimHost<'_>) {
-        // All that is under way comes to its end before time goes on.
-        for _ in 0..5 {
-            self.turn(host, Some(LOOK_AGAIN));
-        }
+        let mut found = self.count(host);
         if host.trouble().is_any() {
             self.miss_servers(host);
             if self.told.lost {
                 // A server that has gone holds nothing that could be compared.
                 return;
             }
+            // What it could not be rid of in trouble it has to be rid of once that is over.
+            if self.census.as_ref().is_some_and(|before| *before != found) {
+                host.heal();
+                self.rest(host, LONGEST_STAY);
+                found = self.count(host);
+            }
+        }
+        match &self.census {
+            None => self.census = Some(found),
+            Some(before) if *before != found => {
+                self.told.wrong.push(format!("the shim has open {found:?}, before {before:?}"));
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// So long all that happens is taken.
+    fn rest(&mut self, host: &mut SimHost<'_>, time: Duration) {
+        let until = host.now() + time;
+        while host.now() < until {
+            self.turn(host, Some(time / 16));
+        }
+    }
+
+    fn count(&mut self, host: &mut SimHost<'_>) -> Vec<String> {
+        // All that is under way comes to its end before time goes on.
+        for _ in 0..5 {
+            self.turn(host, Some(LOOK_AGAIN));
         }
         let shims = shims(host);
         let kernel = host.kernel.borrow();
@@ -119,27 +145,21 @@ impl Daemon<'_> {
             let children = kernel.processes.iter().filter(|(_, it)| it.parent == pid.0);
             found.extend(children.map(|(child, it)| format!("child {child} {}", it.name)));
         }
-        drop(kernel);
         found.sort();
-        match &self.census {
-            None => self.census = Some(found),
-            Some(before) if *before != found => {
-                self.told.wrong.push(format!("the shim has open {found:?}, before {before:?}"));
-            }
-            Some(_) => {}
-        }
+        found
     }
 
     /// How much the shims remember, as they write it down when asked.
     pub(super) fn compare_recollection(&mut self, host: &mut SimHost<'_>) {
-        let begin = self.told.log.len();
-        signal_shims(host, Signal::USR1);
-        for _ in 0..5 {
-            self.turn(host, Some(LOOK_AGAIN));
+        let mut said = self.ask_what_is_remembered(host);
+        if said.is_empty() && host.trouble().is_any() {
+            // It could not be written down.
+            host.heal();
+            said = self.ask_what_is_remembered(host);
         }
-        let said = self.told.log.split_off(begin);
         let found = said.lines().next().and_then(recollection);
         match (&self.recollection, found) {
+            (_, None) if self.told.lost => {}
             (_, None) => self.told.wrong.push(format!("what is remembered is {said:?}")),
             (None, found) => self.recollection = found,
             (Some(before), Some(found)) if *before != found => {
@@ -148,6 +168,15 @@ impl Daemon<'_> {
             }
             _ => {}
         }
+    }
+
+    fn ask_what_is_remembered(&mut self, host: &mut SimHost<'_>) -> String {
+        let begin = self.told.log.len();
+        signal_shims(host, Signal::USR1);
+        for _ in 0..5 {
+            self.turn(host, Some(LOOK_AGAIN));
+        }
+        self.told.log.split_off(begin)
     }
 
     /// Waits until no server runs any more, and takes what they have sent.
@@ -197,7 +226,8 @@ impl Daemon<'_> {
             remove_what_the_killed_left(host);
         } else if !self.flow.shim_is_killed {
             // Those of a server that was lost are replaced when they are in the way.
-            if !self.told.lost || self.flow.is_disturbed {
+            let is_replaced = !self.flow.is_disturbed || host.trouble().is_any() && !self.heals();
+            if !self.told.lost || !is_replaced {
                 self.look_for_sockets(host);
             }
             self.look_for_files(host);
@@ -218,13 +248,20 @@ impl Daemon<'_> {
     fn look_for_sockets(&mut self, host: &mut SimHost<'_>) {
         for directory in [Path::new(SOCKETS), &socket_dir()] {
             match host.list(directory) {
-                Ok(names) if names.is_empty() => {}
+                Ok(names) if names.iter().all(|it| self.has_told_of(host, &directory.join(it))) => {
+                }
                 Err(Errno::ENOENT) => {}
                 other => {
                     self.told.wrong.push(format!("left in {}: {other:?}", directory.display()));
                 }
             }
         }
+    }
+
+    /// Whether it was said in trouble of a socket that it could not be removed. Then it is replaced when
+    /// it is in the way.
+    fn has_told_of(&self, host: &SimHost<'_>, path: &Path) -> bool {
+        host.trouble().failed && self.told.log.contains(&format!("unlink {}: ", path.display()))
     }
 
     /// In the bundles nothing is to be left that was only of use meanwhile.

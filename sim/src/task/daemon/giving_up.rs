@@ -11,15 +11,21 @@ use crate::caller::SimHost;
 
 /// How often something that was spoilt is tried again, in all.
 const ATTEMPTS: u32 = 6;
-/// How long what was killed may take to end.
-const DYING: u64 = 1000;
+/// How long what was killed may take to end: longer than a runtime that hangs may keep that from being
+/// told.
+const DYING: u64 = 12_000;
 
 impl Daemon<'_> {
     /// Whether things may go otherwise than planned: something has happened that the flow does not
     /// know of, or that its own clients may meet.
     pub(super) fn is_lenient(&self, host: &SimHost<'_>) -> bool {
         // Where all is drawn, nothing is done again before the healing, and all must be right after.
-        self.flow.repeats || host.trouble().is_any() && !self.flow.is_disturbed
+        self.flow.repeats || host.trouble().is_any() && !self.heals()
+    }
+
+    /// Whether the plan is about trouble, with a time from which on there is none.
+    pub(super) fn heals(&self) -> bool {
+        self.flow.is_disturbed && self.flow.plan.heals()
     }
 
     /// Takes care of a step that was spoilt: it is tried again, or after too many attempts all is
@@ -53,13 +59,16 @@ impl Daemon<'_> {
         may
     }
 
-    /// Drops the plan. The machine is well again from now on, so all that is asked must be answered.
+    /// Drops the plan. The machine is well again from now on, also in what the flow has against it, so
+    /// all that is asked must be answered.
     pub(super) fn give_up(&mut self, host: &mut SimHost<'_>) {
         if self.told.gave_up {
             return;
         }
         self.told.gave_up = true;
+        self.gave_up_at = Some(host.now());
         host.heal();
+        self.make_all_sound(host);
         self.patience.renew();
         match &mut self.receiver {
             Some(receiver) => receiver.refuse(None),
@@ -110,7 +119,7 @@ impl Daemon<'_> {
 
     /// Nothing happens any more though nothing is wrong with the machine.
     pub(super) fn lose_patience(&mut self, host: &mut SimHost<'_>) {
-        if host.trouble().failed && self.wait_for_output_no_more() {
+        if host.trouble().failed && self.waits_no_more(host) {
             return;
         }
         let open = |thread: &Thread| {
@@ -125,11 +134,15 @@ impl Daemon<'_> {
         self.give_up(host);
     }
 
-    /// In trouble output may be lost, if that is told: who waits for it goes on without. Whether
-    /// anybody did.
-    fn wait_for_output_no_more(&mut self) -> bool {
-        let waits = |thread: &&mut Thread| {
-            matches!(thread.steps.front(), Some(Step::Until(Until::Output(..))))
+    /// In trouble output may be lost, and with it its end, and a want of memory may not be noticed, if
+    /// that is told: who waits for it goes on without. Whether anybody did.
+    fn waits_no_more(&mut self, host: &mut SimHost<'_>) -> bool {
+        self.miss_servers(host);
+        let is_told = !self.told.log.is_empty() || self.told.lost;
+        let waits = |thread: &&mut Thread| match thread.steps.front() {
+            Some(Step::Until(Until::Output(..))) => true,
+            Some(Step::Until(Until::Eof(_) | Until::Told("/tasks/oom", _))) => is_told,
+            _ => false,
         };
         let waiting = self.threads.iter_mut().filter(waits);
         waiting.map(|thread| thread.steps.pop_front()).count() > 0

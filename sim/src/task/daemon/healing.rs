@@ -17,14 +17,7 @@ impl Daemon<'_> {
     /// and clients read.
     pub(super) fn heal(&mut self, host: &mut SimHost<'_>, me: usize) {
         self.told.healed = host.now();
-        make_sound(host);
-        for init in self.flow.plan.inits() {
-            let path = Path::new(WORK).join("bundles").join(init.name).join("fake-runc.json");
-            let found = host.kernel.borrow().look(&path);
-            if let Some(inode) = found {
-                host.kernel.borrow_mut().set_content(inode, script(&sound()).into_bytes());
-            }
-        }
+        self.make_all_sound(host);
         self.marks.insert(HEALED);
         for streams in self.streams.values_mut() {
             streams.may_read = true;
@@ -38,6 +31,18 @@ impl Daemon<'_> {
         match &mut self.receiver {
             Some(receiver) => receiver.refuse(None),
             None => self.come_back(host),
+        }
+    }
+
+    /// Nothing is wrong with the machine any more, nor with the runtime.
+    pub(super) fn make_all_sound(&self, host: &mut SimHost<'_>) {
+        make_sound(host);
+        for init in self.flow.plan.inits() {
+            let path = Path::new(WORK).join("bundles").join(init.name).join("fake-runc.json");
+            let found = host.kernel.borrow().look(&path);
+            if let Some(inode) = found {
+                host.kernel.borrow_mut().set_content(inode, script(&sound()).into_bytes());
+            }
         }
     }
 
@@ -71,6 +76,7 @@ impl Daemon<'_> {
 fn make_sound(host: &SimHost<'_>) {
     let mut kernel = host.kernel.borrow_mut();
     kernel.faults.clear();
+    kernel.is_healed = true;
     let Config { descriptors, pid_max, socket_bytes, disk_bytes, timers_race, .. } =
         Config::default();
     let config = &mut kernel.config;

@@ -22,6 +22,8 @@ pub(super) fn flows() -> Vec<Flow> {
         slow_runtime(),
         runtime_hangs(),
         no_console(),
+        console_lost(),
+        console_waits(),
         checkpoint(),
         lingering(),
         coming_and_going(),
@@ -29,6 +31,11 @@ pub(super) fn flows() -> Vec<Flow> {
         hello_with(
             "task/fifo-cannot-be-opened-again",
             Fault::fail(Errno::EMFILE).of(Call::Open).on("c1-stdout").after(3),
+        )
+        .private(),
+        hello_with(
+            "task/fifo-is-gone",
+            Fault::fail(Errno::ENOENT).of(Call::Open).by(SHIM).on("c1-stdout").after(3).for_ever(),
         )
         .private(),
     ]
@@ -190,6 +197,37 @@ fn runtime_hangs() -> Flow {
     .complaining()
     .told_within(11)
     .within(15)
+}
+
+/// The terminal that comes is of no use, and the process is hung up: it is not made, and the same works a
+/// second time.
+fn console_lost() -> Flow {
+    let tried = [
+        Step::Launch("c1"),
+        Step::Census,
+        Step::Ask(Ask::Create("c1"), refused(Code::Unknown, "the console that the runtime sent")),
+        Step::Ask(Ask::Create("c1"), done()),
+        Step::Ask(Ask::Start("c1"), done()),
+    ];
+    flow_of(
+        "task/console-lost",
+        vec![process("c1", &["print", "hello", "exit", "3"], &[3], "hello")],
+        vec![steps(&[&tried, &burial("c1")])],
+    )
+    .change("c1", |it| it.terminal = true)
+    .fault(Fault::fail(Errno::EIO).of(Call::WindowSize).by(SHIM))
+    .complaining()
+}
+
+/// There is no memory for the terminal when it comes, and then there is.
+fn console_waits() -> Flow {
+    flow_of(
+        "task/console-waits",
+        vec![process("c1", &["print", "hello", "exit", "3"], &[3], "hello")],
+        vec![steps(&[&birth("c1"), &burial("c1")])],
+    )
+    .change("c1", |it| it.terminal = true)
+    .fault(Fault::fail(Errno::ENOMEM).of(Call::Receive).by(SHIM))
 }
 
 /// A runtime that succeeds and has sent no terminal.

@@ -9,7 +9,7 @@ fn with_terminal() -> (Bench, Fd) {
     let mut bench = Bench::new();
     let [stdin, stdout] = ["in", "out"].map(|name| bench.fifo(name));
     bench.open(&Wanted { stdin, stdout, terminal: true, ..Wanted::default() });
-    bench.stdio.resize(&mut bench.host, WindowSize { columns: 80, rows: 25 });
+    bench.stdio.resize(&mut bench.host, WindowSize { columns: 80, rows: 25 }).unwrap();
     let slave = send_console(&mut bench);
     (bench, slave)
 }
@@ -40,7 +40,7 @@ fn a_size_is_kept_until_the_terminal_comes() {
     let (mut bench, slave) = with_terminal();
     assert!(!bench.stdio.awaits_console());
     assert_eq!(bench.host.window_size(slave), Ok(WindowSize { columns: 80, rows: 25 }));
-    bench.stdio.resize(&mut bench.host, WindowSize { columns: 100, rows: 30 });
+    bench.stdio.resize(&mut bench.host, WindowSize { columns: 100, rows: 30 }).unwrap();
     assert_eq!(bench.host.window_size(slave), Ok(WindowSize { columns: 100, rows: 30 }));
     let left = bench.host.list(bench.dir.path()).unwrap();
     assert_eq!(left, ["in", "out"], "the console socket is removed");
