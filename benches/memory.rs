@@ -40,7 +40,7 @@ fn main() {
     let mut runs: Vec<Child> =
         (0..SHIMS).map(|_| start(&wavetank, &["run", "--", "sleep", "1000"])).collect();
     let floor: Vec<Figures> = floors.iter().map(|child| figures(child.id())).collect();
-    let shims: Vec<u32> = runs.iter().map(|run| shim_with_container(run.id())).collect();
+    let shims: Vec<u32> = runs.iter_mut().map(shim_with_container).collect();
     let shim: Vec<Figures> = shims.iter().map(|pid| figures(*pid)).collect();
 
     println!("one shim with one idle container, static, medians of {SHIMS} that run together");
@@ -84,9 +84,11 @@ fn start(program: &Path, args: &[&str]) -> Child {
 }
 
 /// The shim below a `wavetank run`, once its container is its child.
-fn shim_with_container(run: u32) -> u32 {
+fn shim_with_container(run: &mut Child) -> u32 {
     loop {
-        let shim = children(run).into_iter().find(|pid| name(*pid) == "containerd-shim");
+        let ended = run.try_wait().expect("the run is looked at");
+        assert!(ended.is_none(), "the run has ended: {ended:?}");
+        let shim = children(run.id()).into_iter().find(|pid| name(*pid) == "containerd-shim");
         let idle = |pid: &u32| children(*pid).iter().any(|child| name(*child) == "sleep");
         if let Some(shim) = shim.filter(idle) {
             return shim;

@@ -35,3 +35,10 @@ fn fresh_sequences_agree(#[case] topic: &str, #[case] seeds: &str) {
     let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     conform(&[topic, "--seeds", seeds, "--from", &clock.to_string()]);
 }
+
+/// What fresh sequences have found.
+#[rstest]
+#[case::unread_of_a_file_that_was_cut_off("files", "1795764113")]
+fn sequences_that_differed_once_agree(#[case] topic: &str, #[case] seed: &str) {
+    conform(&[topic, "--seeds", "1", "--from", seed]);
+}

@@ -96,7 +96,8 @@ pub trait Host: Planted + Marked {
     /// `EBADF`
     fn set_nonblocking(&mut self, fd: Fd, on: bool) -> Result<()>;
 
-    /// `FIONREAD` of `ioctl(2)`: bytes that wait to be read in a pipe, fifo or terminal.
+    /// `FIONREAD` of `ioctl(2)`: bytes that wait to be read in a pipe, fifo or terminal, or from here to
+    /// the end of a file.
     ///
     /// `EBADF` `ENOTTY`
     fn unread(&mut self, fd: Fd) -> Result<usize>;

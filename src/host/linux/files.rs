@@ -67,7 +67,8 @@ pub(super) fn unread(fd: Fd) -> Result<usize> {
     let mut count: libc::c_int = 0;
     // SAFETY: FIONREAD stores one int.
     checked(unsafe { libc::ioctl(raw(fd), libc::FIONREAD, &raw mut count) })?;
-    Ok(count.unsigned_abs() as usize)
+    // It is negative where a file was cut off before the place at which it is to be read.
+    Ok(usize::try_from(count).unwrap_or(0))
 }
 
 pub(super) fn file_stat(stat: &nix::sys::stat::FileStat) -> FileStat {

@@ -431,9 +431,14 @@ impl Host for LinuxHost {
 
     fn random(&mut self) -> u64 {
         let mut bytes = [0; 8];
+        // Not by its name: Rust's library has a weak one of that name, and a program that is linked
+        // with musl and optimised as a whole would call nothing.
         // SAFETY: the buffer is as long as is said. Before the kernel's pool is filled (early at
         // boot) nothing may be written; then the name is only less random.
-        unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), libc::GRND_NONBLOCK) };
+        unsafe {
+            let (buffer, len) = (bytes.as_mut_ptr(), bytes.len());
+            libc::syscall(libc::SYS_getrandom, buffer, len, libc::GRND_NONBLOCK);
+        }
         u64::from_ne_bytes(bytes)
     }
 }

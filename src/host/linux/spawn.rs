@@ -26,15 +26,16 @@ unsafe extern "C" {
     static environ: *const *const c_char;
 }
 
-/// A signal set with these members, real-time ones included.
+/// A signal set with these members, real-time ones included: musl's `sigaddset(3)` refuses the first of
+/// those, which it keeps for itself.
 pub(super) fn signal_set(signals: &[Signal]) -> libc::sigset_t {
-    // SAFETY: a signal set is plain words, for which zero is valid; sigemptyset makes it one.
+    let numbers = signals.iter().map(|signal| signal.0).filter(|number| (1..=64).contains(number));
+    let bits = numbers.fold(0_u64, |bits, number| bits | 1 << (number - 1));
+    // SAFETY: a signal set is plain words, for which zero is valid. Of these the kernel takes the
+    // first 64 bits, and a set is never smaller.
     unsafe {
         let mut set: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&raw mut set);
-        for signal in signals {
-            libc::sigaddset(&raw mut set, signal.0);
-        }
+        (&raw mut set).cast::<u64>().write_unaligned(bits);
         set
     }
 }
