@@ -9,6 +9,7 @@
 
 mod files;
 mod mount;
+mod signal_set;
 mod socket;
 mod spawn;
 mod terminal;
@@ -21,6 +22,7 @@ use std::time::Duration;
 
 use nix::libc;
 
+use self::signal_set::SignalSet;
 use super::{
     Command, Errno, Exit, ExitStatus, Fd, FileStat, Host, LoopFlags, Marked, MountFlags, OpenFlags,
     Peer, Pid, Pipe, Planted, PollFd, Ready, Received, Result, Signal, SpawnError, Termios, User,
@@ -322,14 +324,9 @@ impl Host for LinuxHost {
         // A signal that our parent had ignored would never come, and an ignored SIGCHLD would even
         // have the kernel reap our children itself (wait4(2)).
         signals.iter().for_each(|signal| spawn::set_default(*signal));
-        let set = spawn::signal_set(signals);
-        // SAFETY: the set is initialised; nobody asks for the old mask.
-        checked(unsafe {
-            libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut())
-        })?;
-        let flags = libc::SFD_NONBLOCK | libc::SFD_CLOEXEC;
-        // SAFETY: the set is initialised; -1 asks for a new descriptor.
-        checked(unsafe { libc::signalfd(-1, &raw const set, flags) }).map(Fd)
+        let set = SignalSet::of(signals);
+        set.block()?;
+        set.descriptor()
     }
 
     fn read_signal(&mut self, fd: Fd) -> Result<Signal> {

@@ -14,6 +14,7 @@ use nix::libc::{self, c_char, c_int, c_void};
 
 use super::files::c_string;
 use super::last_errno;
+use super::signal_set::SignalSet;
 use crate::host::{Command, Errno, Lead, Pid, Signal, SpawnError, SpawnStep};
 
 /// The file that is the program that runs (`proc_pid_exe(5)`).
@@ -24,20 +25,6 @@ pub(super) type OwnProgram = fn(&[OsString]) -> i32;
 
 unsafe extern "C" {
     static environ: *const *const c_char;
-}
-
-/// A signal set with these members, real-time ones included: musl's `sigaddset(3)` refuses the first of
-/// those, which it keeps for itself.
-pub(super) fn signal_set(signals: &[Signal]) -> libc::sigset_t {
-    let numbers = signals.iter().map(|signal| signal.0).filter(|number| (1..=64).contains(number));
-    let bits = numbers.fold(0_u64, |bits, number| bits | 1 << (number - 1));
-    // SAFETY: a signal set is plain words, for which zero is valid. Of these the kernel takes the
-    // first 64 bits, and a set is never smaller.
-    unsafe {
-        let mut set: libc::sigset_t = std::mem::zeroed();
-        (&raw mut set).cast::<u64>().write_unaligned(bits);
-        set
-    }
 }
 
 /// Gives a signal its default disposition; one that cannot have another needs none.
@@ -168,13 +155,10 @@ fn forked(pid: c_int) -> Result<Pid, SpawnError> {
 
 /// Does something while no signal is delivered.
 fn undisturbed<T>(work: impl FnOnce() -> T) -> T {
-    let all = all_signals();
-    let mut before = signal_set(&[]);
-    // SAFETY: both sets are initialised.
-    unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const all, &raw mut before) };
+    // Where it is refused (`seccomp(2)`), there are no handlers of ours that could be in the way.
+    let before = SignalSet::ALL.be_blocked();
     let result = work();
-    // SAFETY: the set is the one that sigprocmask filled in above.
-    unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const before, ptr::null_mut()) };
+    let _ = before.and_then(SignalSet::be_blocked);
     result
 }
 
@@ -376,18 +360,5 @@ unsafe fn put_in_place(fds: &[c_int]) -> Result<(), Errno> {
 /// Changes the signal handling of the calling process.
 unsafe fn clean_signals() {
     (1..=libc::SIGRTMAX()).map(Signal).for_each(set_default);
-    // SAFETY: the set is initialised; nobody asks for the old mask.
-    unsafe {
-        let none = signal_set(&[]);
-        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut());
-    }
-}
-
-fn all_signals() -> libc::sigset_t {
-    // SAFETY: a signal set is plain words, for which zero is valid; sigfillset makes it one.
-    unsafe {
-        let mut set: libc::sigset_t = std::mem::zeroed();
-        libc::sigfillset(&raw mut set);
-        set
-    }
+    let _ = SignalSet::NONE.be_blocked();
 }
