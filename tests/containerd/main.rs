@@ -8,6 +8,7 @@
 //!
 //! | variable | meaning |
 //! | --- | --- |
+//! | `WAVETANK_SHIM` | our shim, if it is to be another build than the one beside this test |
 //! | `WAVETANK_SHIMS` | `stock` or `ours`: only with this shim |
 //! | `WAVETANK_SOAK` | how many runs the soak makes, and a tenth of how many execs: 1000 for the real thing |
 //! | `WAVETANK_JOBS` | how many rows are read at the same time |
