@@ -13,6 +13,7 @@ use wavetank_sim::exhaust::Race;
 #[case("race/reconnect-exit", 2000)]
 #[case("race/classic-exit-start", 2)]
 #[case("race/classic-close-io-exit", 2)]
+#[case("race/classic-resize-console", 500)]
 fn no_order_of_a_race_breaks_a_promise(#[case] name: &str, #[case] at_least: u64) {
     let (tried, broken) = Race::named(name).unwrap().try_all(None, &mut || true);
     if let Some(broken) = broken {
