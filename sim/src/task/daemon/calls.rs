@@ -254,8 +254,8 @@ impl Daemon<'_> {
             for Open { ask, .. } in &self.threads[at].open {
                 let may_end = match ask {
                     Ask::Shutdown(_) => self.flow.is_disturbed,
-                    // The first that it is asked: it may have failed to begin, or waited in vain.
-                    Ask::Connect(_) => {
+                    // Nothing was made there: it may have failed to begin, or waited in vain.
+                    _ if !self.told.pids.contains_key(container_of(ask.name())) => {
                         let may_fail = self.may_go_wrong() && !self.flow.faults.is_empty();
                         may_fail || self.flow.config.timers_race
                     }
