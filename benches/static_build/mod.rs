@@ -3,18 +3,22 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 pub(crate) const FLAGS: &str = "-C target-feature=+crt-static -C relocation-model=static";
 
-/// The platform that they are built for.
-fn target() -> String {
-    let platform = |libc| format!("{}-unknown-linux-{libc}", std::env::consts::ARCH);
-    let musl = platform("musl");
-    let library =
-        Command::new("rustc").args(["--print", "target-libdir", "--target", &musl]).output();
-    let library = library.expect("rustc").stdout;
-    let is_there = Path::new(String::from_utf8_lossy(&library).trim()).is_dir();
-    if is_there { musl } else { platform("gnu") }
+/// The platform that they are built for; Rust is asked once.
+fn target() -> &'static str {
+    static TARGET: OnceLock<String> = OnceLock::new();
+    TARGET.get_or_init(|| {
+        let platform = |libc| format!("{}-unknown-linux-{libc}", std::env::consts::ARCH);
+        let musl = platform("musl");
+        let library =
+            Command::new("rustc").args(["--print", "target-libdir", "--target", &musl]).output();
+        let library = library.expect("rustc").stdout;
+        let is_there = Path::new(String::from_utf8_lossy(&library).trim()).is_dir();
+        if is_there { musl } else { platform("gnu") }
+    })
 }
 
 /// Where cargo puts what is built here.
@@ -33,7 +37,7 @@ pub(crate) fn build() -> PathBuf {
     println!("built for {target}");
     let built = Command::new(env!("CARGO"))
         .args(["build", "--release", "--package", "wavetank", "--package", "fake-runc", "--bins"])
-        .args(["--target", &target, "--target-dir"])
+        .args(["--target", target, "--target-dir"])
         .arg(target_dir())
         .env("RUSTFLAGS", FLAGS)
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
@@ -52,7 +56,7 @@ pub(crate) fn build_small(directory: &Path, name: &str, source: &str) -> PathBuf
     let built = Command::new("rustc")
         .args([
             "--target",
-            &target(),
+            target(),
             "--edition",
             "2024",
             "-O",
