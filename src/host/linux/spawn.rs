@@ -355,10 +355,7 @@ unsafe fn put_in_place(fds: &[c_int]) -> Result<(), Errno> {
 }
 
 /// Every signal at its default, and none held back: what a program expects to start with.
-///
-/// # Safety
-/// Changes the signal handling of the calling process.
-unsafe fn clean_signals() {
+fn clean_signals() {
     (1..=libc::SIGRTMAX()).map(Signal).for_each(set_default);
     let _ = SignalSet::NONE.be_blocked();
 }
