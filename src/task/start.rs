@@ -179,14 +179,9 @@ fn environment_of_server(mut env: Vec<OsString>, bootstrap: &Bootstrap) -> Vec<O
 /// file has its name now.
 fn own_program<H: Host>(host: &mut H) -> PathBuf {
     let link = Path::new("/proc/self/exe");
-    match host.readlink(link) {
-        Ok(file)
-            if identity(host, &file).is_some() && identity(host, &file) == identity(host, link) =>
-        {
-            file
-        }
-        _ => link.to_owned(),
-    }
+    let Ok(file) = host.readlink(link) else { return link.to_owned() };
+    let named = identity(host, &file);
+    if named.is_some() && named == identity(host, link) { file } else { link.to_owned() }
 }
 
 /// Starts the server, with the socket at its descriptor 3, and puts it where it belongs.

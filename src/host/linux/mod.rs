@@ -16,7 +16,6 @@ mod terminal;
 
 use std::ffi::OsString;
 use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -420,10 +419,7 @@ impl Host for LinuxHost {
     }
 
     fn environment(&mut self) -> Vec<OsString> {
-        let entry = |(name, value): (OsString, OsString)| {
-            OsString::from_vec([name.as_bytes(), b"=", value.as_bytes()].concat())
-        };
-        std::env::vars_os().map(entry).collect()
+        spawn::environment()
     }
 
     fn random(&mut self) -> u64 {

@@ -6,8 +6,8 @@
 //!
 //! A child that is to run our own program once more is a copy of us instead, and executes nothing.
 
-use std::ffi::{CString, OsString};
-use std::os::unix::ffi::OsStrExt;
+use std::ffi::{CStr, CString, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::ptr;
 
 use nix::libc::{self, c_char, c_int, c_void};
@@ -25,6 +25,21 @@ pub(super) type OwnProgram = fn(&[OsString]) -> i32;
 
 unsafe extern "C" {
     static environ: *const *const c_char;
+}
+
+/// Our environment, entry by entry.
+pub(super) fn environment() -> Vec<OsString> {
+    let mut entries = Vec::new();
+    // SAFETY: `environ` is null, or an array of strings that ends with null, and nobody here changes
+    // it once the program runs.
+    unsafe {
+        let mut at = environ;
+        while !at.is_null() && !(*at).is_null() {
+            entries.push(OsString::from_vec(CStr::from_ptr(*at).to_bytes().to_vec()));
+            at = at.add(1);
+        }
+    }
+    entries
 }
 
 /// Gives a signal its default disposition; one that cannot have another needs none.
