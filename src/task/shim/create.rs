@@ -314,8 +314,18 @@ impl Shim {
         }
     }
 
-    /// Closes the streams of a process, and tells what of its output was lost.
+    /// Closes the streams of a process that is not to be, at least for now. What is in them is the
+    /// runtime's complaint, which its log has as well.
     pub(super) fn close_streams<H: Host>(&mut self, host: &mut H, key: ProcessKey) {
+        let Some(process) = self.processes.get_mut(&key) else { return };
+        process.stdio.close(host);
+        if let Some(error) = process.stdio.untold() {
+            self.log.write(host, Level::Warning, &error.to_string());
+        }
+    }
+
+    /// Closes the streams of a process, and tells what of its output was lost.
+    pub(super) fn close_telling<H: Host>(&mut self, host: &mut H, key: ProcessKey) {
         let Some(process) = self.processes.get_mut(&key) else { return };
         let lost = process.stdio.close(host);
         let untold = process.stdio.untold().map(|error| error.to_string());
@@ -332,7 +342,7 @@ impl Shim {
 
     /// Forgets a process, and closes what is open for it.
     pub(super) fn forget_process<H: Host>(&mut self, host: &mut H, key: ProcessKey) {
-        self.close_streams(host, key);
+        self.close_telling(host, key);
         let Some(process) = self.processes.remove(&key) else { return };
         self.end_logger(host, key);
         if !process.exec_id.is_empty() && host.planted(Bug::ExecsRemembered) {

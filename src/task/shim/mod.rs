@@ -389,7 +389,7 @@ impl Shim {
         self.events.close(host);
         let processes: Vec<ProcessKey> = self.processes.keys().copied().collect();
         for process in processes {
-            self.close_streams(host, process);
+            self.close_telling(host, process);
         }
         for container in self.containers.values_mut() {
             if let Some(mut oom) = container.oom.take() {
