@@ -35,7 +35,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use client::{told, until};
-use daemon::{Combination, Daemon, Shim};
+use daemon::{Combination, Criu, Daemon, Shim};
 use scene::Scene;
 
 const SHIMS: [Shim; 2] = [Shim::Stock, Shim::Ours];
@@ -85,7 +85,7 @@ fn compare() {
     for containerd in containerds {
         let runtime_path = runtime_path.clone();
         let combination = Arc::new(Combination { containerd, runtime, runtime_path });
-        let daemon = Arc::new(Daemon::start(&combination, &SHIMS));
+        let daemon = Arc::new(Daemon::start(&combination, &SHIMS, Criu::Hidden));
         let groups = Groups::new(&daemon);
         println!("\ncontainerd {}, both shims by turns", combination.name());
         println!("{:44} {:>10} {:>10} {:>8}", "", "stock", "ours", "ratio");

@@ -39,6 +39,7 @@ pub(crate) fn checkpoint<H: Host>(host: &mut H, cx: &Context, wish: &Checkpoint)
     state::make_directories(host, &image)?;
     let log = Log::begin(host, wish.work.as_deref(), "dump.log", "Dumping")?;
     moment::play(host, &cx.global, &cx.steps.midway, None)?;
+    look_at_streams(host, state.init.pid)?;
     write_json(host, &image, "inventory.img", &Inventory { id: &wish.id, pid: state.init.pid })?;
     let process = spec::read_config(host, &state.bundle)?.process.unwrap_or_default();
     write_json(host, &image, PROCESS, &process)?;
@@ -46,6 +47,21 @@ pub(crate) fn checkpoint<H: Host>(host: &mut H, cx: &Context, wish: &Checkpoint)
     log.finish(host)?;
     // What was checkpointed and does not go on is no container any more.
     if wish.leave_running { Ok(()) } else { destroy(host, &home, &state) }
+}
+
+/// criu finds no mount of the container's for a file that was opened outside. The runtime hands it
+/// pipes, and opens the null device anew; a terminal is the container's own.
+fn look_at_streams<H: Host>(host: &mut H, pid: Pid) -> Result<()> {
+    for fd in 0..3 {
+        let link = PathBuf::from(format!("/proc/{pid}/fd/{fd}"));
+        let Ok(file) = host.readlink(&link) else { continue };
+        if file.is_absolute() && !file.starts_with("/dev") {
+            let file = file.display();
+            let reason = format!("criu failed: no mount for fd {fd}, which is {file}");
+            return Err(Error::new(reason));
+        }
+    }
+    Ok(())
 }
 
 fn write_json<H: Host>(

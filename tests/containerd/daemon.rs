@@ -46,9 +46,17 @@ impl Shim {
     }
 }
 
+/// Whether shims find criu, if it is there. Where they do, ours carries all output itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Criu {
+    Found,
+    Hidden,
+}
+
 pub(crate) struct Daemon {
     pub(crate) combination: Arc<Combination>,
     pub(crate) place: PathBuf,
+    criu: Criu,
     process: Mutex<Option<Child>>,
     listener: Mutex<Option<Child>>,
     events: Arc<Mutex<Vec<String>>>,
@@ -57,7 +65,7 @@ pub(crate) struct Daemon {
 pub(crate) const IMAGE: &str = "test/busybox:latest";
 
 impl Daemon {
-    pub(crate) fn start(combination: &Arc<Combination>, shims: &[Shim]) -> Daemon {
+    pub(crate) fn start(combination: &Arc<Combination>, shims: &[Shim], criu: Criu) -> Daemon {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let place = Path::new(place::ROOT).join(NUMBER.fetch_add(1, Ordering::SeqCst).to_string());
         fs::create_dir_all(place.join("bin")).unwrap();
@@ -67,6 +75,7 @@ impl Daemon {
         let daemon = Daemon {
             combination: Arc::clone(combination),
             place,
+            criu,
             process: Mutex::new(None),
             listener: Mutex::new(None),
             events: Arc::default(),
@@ -104,8 +113,10 @@ impl Daemon {
     fn search_path(&self) -> std::ffi::OsString {
         let given = std::env::var_os("PATH").unwrap_or_default();
         let first = [self.place.join("bin"), self.combination.containerd.programs.clone()];
-        let all = first.into_iter().chain(std::env::split_paths(&given));
-        std::env::join_paths(all).unwrap()
+        let is_hidden =
+            |directory: &PathBuf| self.criu == Criu::Hidden && place::is_for_criu(directory);
+        let given = std::env::split_paths(&given).filter(|directory| !is_hidden(directory));
+        std::env::join_paths(first.into_iter().chain(given)).unwrap()
     }
 
     /// From now on, events are collected.

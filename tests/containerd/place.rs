@@ -140,6 +140,19 @@ pub(crate) fn runtimes() -> Vec<(&'static str, PathBuf)> {
     found.map(|name| (name, which(name))).collect()
 }
 
+/// Why no checkpoint can be made, if none can.
+pub(crate) fn no_criu() -> Option<&'static str> {
+    if which("criu").is_relative() {
+        return Some("there is no criu");
+    }
+    (!succeeds("criu", &["check"])).then_some("criu check says that it does not work here")
+}
+
+/// Whether a directory of programs has criu, and nothing that everybody needs.
+pub(crate) fn is_for_criu(directory: &Path) -> bool {
+    directory.join("criu").exists() && !directory.join("sh").exists()
+}
+
 /// The shim under test.
 pub(crate) fn our_shim() -> PathBuf {
     let beside_us = || env!("CARGO_BIN_EXE_containerd-shim-wavetank-v2").into();

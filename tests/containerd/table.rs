@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use crate::client::until;
-use crate::daemon::{Combination, Daemon, Shim};
+use crate::daemon::{Combination, Criu, Daemon, Shim};
 use crate::place;
 use crate::rows;
 use crate::scene::Scene;
@@ -21,6 +21,8 @@ pub(crate) enum Needs {
     Nothing,
     /// With a daemon that it may kill.
     OwnDaemon,
+    /// With a daemon that finds criu, which is hidden from the others.
+    Criu,
     /// It is long, and one combination is enough.
     Once,
 }
@@ -58,7 +60,9 @@ struct Table {
 pub(crate) fn run() -> ExitCode {
     std::panic::set_hook(Box::new(|panic| PANIC.set(panic.to_string())));
     let (mut table, skipped) = planned();
-    let start = |combination: &Arc<Combination>| Daemon::start(combination, &table.shims).into();
+    let start = |combination: &Arc<Combination>| {
+        Daemon::start(combination, &table.shims, Criu::Hidden).into()
+    };
     let daemons: Vec<Arc<Daemon>> = table.combinations.iter().map(start).collect();
     let mut cells = table.cells();
     // The long ones first, so that nothing is waited for at the end.
@@ -115,6 +119,10 @@ fn planned() -> (Table, Vec<String>) {
     let words: Vec<String> = std::env::args().skip(1).filter(|w| !w.starts_with('-')).collect();
     let mut rows = rows::all();
     rows.retain(|row| words.is_empty() || words.iter().any(|word| row.name.contains(&**word)));
+    if let Some(why) = rows.iter().find(|row| row.needs == Needs::Criu).and(place::no_criu()) {
+        rows.retain(|row| row.needs != Needs::Criu);
+        skipped.push(format!("SKIPPED checkpoints: {why}"));
+    }
     (Table { rows, combinations, shims, readings: BTreeMap::new() }, skipped)
 }
 
@@ -231,11 +239,15 @@ fn read(table: &Table, daemons: &[Arc<Daemon>], (row, combination, shim): Cell) 
     let mut scene = None;
     let work = || {
         let shared = || Arc::clone(&daemons[combination]);
-        let own = || Arc::new(Daemon::start(&table.combinations[combination], &[shim]));
-        let daemon = if needs == Needs::OwnDaemon { own() } else { shared() };
+        let own = |criu| Daemon::start(&table.combinations[combination], &[shim], criu).into();
+        let daemon = match needs {
+            Needs::OwnDaemon => own(Criu::Hidden),
+            Needs::Criu => own(Criu::Found),
+            Needs::Nothing | Needs::Once => shared(),
+        };
         let scene = scene.insert(Scene::new(&daemon, shim, row));
         let reading = read(scene);
-        if needs == Needs::OwnDaemon
+        if matches!(needs, Needs::OwnDaemon | Needs::Criu)
             && let Some(left) = left_behind(&daemon, shim)
         {
             panic!("something is left: {left}");

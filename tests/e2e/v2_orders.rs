@@ -1,6 +1,7 @@
 //! Pausing, limits, checkpoints: what the v2 shim has its runtime do, and what is told of it.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 
 use containerd_shim_protos::api;
 use containerd_shim_protos::events::task as events;
@@ -10,7 +11,8 @@ use serde_json::{Value, json};
 use wavetank::ttrpc::Code;
 
 use crate::support::{
-    Client, Daemon, Place, Refused, any, any_json, read_event, signal, stat_field, until,
+    Client, Daemon, Place, Refused, Stream, any, any_json, fake_runc, mkfifo, read_event, signal,
+    stat_field, until,
 };
 
 fn script(place: &Place, on: &Value) {
@@ -171,6 +173,47 @@ fn a_checkpoint_of_what_goes_on() {
     assert_eq!(shim.status("c1", ""), "RUNNING");
     shim.finish();
     assert_eq!(daemon.told().len(), 4, "as with containerd's own shim, it is no event");
+}
+
+/// criu knows no file that was opened outside the container; where it is, there are pipes instead.
+#[rstest]
+#[case::fifo_without_criu("", false)]
+#[case::fifo("", true)]
+#[case::file("file://", true)]
+fn a_checkpoint_of_one_with_output(#[case] scheme: &str, #[case] has_criu: bool) {
+    let place = Place::new();
+    let daemon = Daemon::new(&place, "echo before; read line; echo after; exec sleep 1000");
+    if has_criu {
+        symlink(fake_runc(), place.path("bin/criu")).unwrap();
+    }
+    let [stdin, stdout] = ["in", "out"].map(|name| place.path(name));
+    mkfifo(&stdin);
+    let mut reader = scheme.is_empty().then(|| {
+        mkfifo(&stdout);
+        Stream::open(&stdout)
+    });
+    let mut said = |text: &str| match &mut reader {
+        Some(reader) => assert_eq!(reader.read_until(text), text),
+        None => until("it is in the file", || {
+            fs::read_to_string(&stdout).unwrap_or_default().ends_with(text)
+        }),
+    };
+    let shim = daemon.start();
+    let uri = format!("{scheme}{}", stdout.display());
+    let wanted = |request: &mut api::CreateTaskRequest| {
+        request.stdin = stdin.to_str().unwrap().to_owned();
+        request.stdout = uri;
+    };
+    let pid = shim.create_with("c1", wanted).unwrap();
+    shim.start("c1", "").unwrap();
+    said("before\n");
+    let link = fs::read_link(format!("/proc/{pid}/fd/1")).unwrap();
+    assert_eq!(link == stdout, !has_criu, "{}", link.display());
+    let made = checkpoint(&shim, &CheckpointOptions::default());
+    assert_eq!(made.is_ok(), has_criu, "{made:?}");
+    fs::write(&stdin, "\n").unwrap();
+    said("after\n");
+    shim.finish();
 }
 
 #[test]

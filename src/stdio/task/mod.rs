@@ -34,6 +34,8 @@ pub struct Wanted {
     /// who may hold its streams: the first process of a pid namespace. With a terminal, with an
     /// owner other than root, and where the path is no fifo, there is a pipe all the same.
     pub direct: bool,
+    /// The process has pipes, wherever its output goes: a checkpoint is to be made of it some day.
+    pub only_pipes: bool,
     /// The container's id, or the exec's: what a logger knows it by.
     pub id: String,
     /// The namespace, for the same purpose.

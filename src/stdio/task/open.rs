@@ -96,7 +96,7 @@ impl TaskStdio {
         let (output, reader) = meet(host, path)?;
         match (&reader, output.keeper) {
             // The kernel appends, and tells the process what a file tells its writer.
-            (Reader::Nobody, _) if is_regular(host, output.sink) => {
+            (Reader::Nobody, _) if !wanted.only_pipes && is_regular(host, output.sink) => {
                 self.push_waiting(host, output.sink);
                 return Ok(Outlet::default());
             }
@@ -106,7 +106,7 @@ impl TaskStdio {
                 return Ok(Outlet::default());
             }
             (&Reader::Client { met, .. }, Some(keeper))
-                if wanted.direct && wanted.owner == Owner::default() =>
+                if wanted.direct && !wanted.only_pipes && wanted.owner == Owner::default() =>
             {
                 self.push_waiting(host, output.sink);
                 return Ok(Outlet::shared(path.to_owned(), keeper, met));

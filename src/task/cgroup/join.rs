@@ -30,34 +30,44 @@ fn join_on<H: Host>(
     if path.is_empty() || Path::new(path).components().any(leaves) {
         return Err(Error::invalid(format!("cgroup {path:?}"), "not a path from the root down"));
     }
-    let tops = if machine.is_unified(host) {
+    let unified = machine.is_unified(host);
+    let tops = if unified {
         vec![PathBuf::from(machine.cgroups)]
     } else {
         machine.hierarchies(host)?.into_iter().map(|hierarchy| hierarchy.mount).collect()
     };
     for top in tops {
         let directory = below(&top, Path::new(path));
-        make(host, &top, &directory)?;
+        for made in make(host, &top, &directory)?.into_iter().filter(|_| !unified) {
+            inherit_cpuset(host, made)?;
+        }
         write(host, &directory.join("cgroup.procs"), &pid.to_string())?;
     }
     Ok(())
 }
 
-/// Makes a cgroup and those above it that are not there.
-fn make<H: Host>(host: &mut H, top: &Path, directory: &Path) -> Result<(), Error> {
+/// Makes a cgroup and those above it that are not there; tells which these were, from the top down.
+fn make<'a, H: Host>(
+    host: &mut H,
+    top: &Path,
+    directory: &'a Path,
+) -> Result<Vec<&'a Path>, Error> {
     let mut chain: Vec<_> = directory.ancestors().take_while(|above| *above != top).collect();
     chain.reverse();
+    let mut made = Vec::new();
     for directory in chain {
         match host.mkdir(directory, 0o755) {
-            Ok(()) => inherit_cpuset(host, directory)?,
+            Ok(()) => made.push(directory),
             Err(Errno::EEXIST) => {}
             Err(errno) => return Err(Error::system("mkdir", directory.display(), errno)),
         }
     }
-    Ok(())
+    Ok(made)
 }
 
-/// A new cpuset of version 1 has no processors and no memory, and nobody may enter it so.
+/// A new cpuset of version 1 has no processors and no memory, and nobody may enter it so. In
+/// version 2 it has those of the one above, and these files are there only where the controller is
+/// on.
 fn inherit_cpuset<H: Host>(host: &mut H, directory: &Path) -> Result<(), Error> {
     let Some(parent) = directory.parent() else { return Ok(()) };
     for file in ["cpuset.cpus", "cpuset.mems"] {
@@ -192,8 +202,13 @@ mod tests {
     #[rstest]
     #[case("/shims", "cgroup/shims/cgroup.procs")]
     #[case("shims/mine", "cgroup/shims/mine/cgroup.procs")]
+    #[case::cpusets_are_on_above("/on/mine", "cgroup/on/mine/cgroup.procs")]
     fn a_cgroup_is_made_if_it_is_not_there(#[case] path: &str, #[case] file: &str) {
-        let fake = Fake::new(&[("cgroup/cgroup.controllers", "cpu\n")]);
+        let fake = Fake::new(&[
+            ("cgroup/cgroup.controllers", "cpu\n"),
+            ("cgroup/on/cpuset.cpus", "\n"),
+            ("cgroup/on/cpuset.mems", "\n"),
+        ]);
         let error = join_on(&mut LinuxHost::new(), path, Pid(42), &fake.machine()).unwrap_err();
         // A directory that the kernel does not fill has no such file.
         let file = fake.path(file);

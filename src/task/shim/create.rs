@@ -110,6 +110,7 @@ impl Shim {
         process: &Process,
     ) -> Result<TaskStdio, Error> {
         let is_init = process.exec_id.is_empty();
+        let has_output = !(process.stdout.is_empty() && process.stderr.is_empty());
         let wanted = Wanted {
             stdin: process.stdin.clone(),
             stdout: process.stdout.clone(),
@@ -117,10 +118,21 @@ impl Shim {
             terminal: process.terminal,
             owner: Owner { uid: container.options.io_uid, gid: container.options.io_gid },
             direct: is_init && container.private_pids && !process.terminal,
+            only_pipes: is_init
+                && has_output
+                && !process.terminal
+                && self.finds_criu(host, &container.options),
             id: if is_init { id.to_owned() } else { process.exec_id.clone() },
             namespace: self.namespace.clone(),
         };
         TaskStdio::open(host, &wanted, &self.env)
+    }
+
+    /// Whether a checkpoint can be made here. criu refuses a process that has a fifo or file open
+    /// which is not in the container; pipes are handed over by the runtime.
+    fn finds_criu<H: Host>(&self, host: &mut H, options: &Options) -> bool {
+        let criu = Some(&*options.criu_path).filter(|path| !path.is_empty()).unwrap_or("criu");
+        find_program(host, Path::new(criu), &self.env).is_some()
     }
 
     pub(super) fn begin_create<H: Host>(&mut self, host: &mut H, key: JobKey, mounts: Vec<Mount>) {

@@ -1,5 +1,6 @@
 //! The rows, by topic.
 
+mod checkpoint;
 mod control;
 mod crashes;
 mod life;
@@ -17,6 +18,7 @@ pub(crate) fn all() -> Vec<Row> {
         terminal::rows(),
         control::rows(),
         numbers::rows(),
+        checkpoint::rows(),
         crashes::rows(),
         many::rows(),
     ];

@@ -89,14 +89,14 @@ impl<'a> Daemon<'a> {
     pub(crate) fn start_command(&self, id: &str) -> Command {
         let mut command = self.place.command(PROGRAM);
         command.args(["-namespace", "ns", "-address", "/run/e2e/grpc", "-id", id, "start"]);
-        let mut path = std::env::var("PATH").unwrap_or_default();
+        let mut path = without_criu(&std::env::var("PATH").unwrap_or_default());
         if self.clean {
             let given: Vec<(OsString, OsString)> = command
                 .get_envs()
                 .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
                 .collect();
             command.env_clear().envs(given);
-            path = "/usr/sbin:/usr/bin:/sbin:/bin".to_owned();
+            path = without_criu("/usr/sbin:/usr/bin:/sbin:/bin");
         }
         command.env("PATH", format!("{}:{path}", self.place.text("bin")));
         command.env("TTRPC_ADDRESS", self.place.path("events"));
@@ -477,4 +477,12 @@ impl<'a> Server<'a> {
         // The runtime's states are in a directory per namespace.
         let _ = fs::remove_dir(self.place.path("root/ns"));
     }
+}
+
+/// The directories of a `PATH` without those that have a criu, so that shims do the same on every
+/// machine; but never without the shell.
+fn without_criu(path: &str) -> String {
+    let has = |directory: &&str, name: &str| Path::new(directory).join(name).exists();
+    let keep = |directory: &&str| !has(directory, "criu") || has(directory, "sh");
+    path.split(':').filter(keep).collect::<Vec<_>>().join(":")
 }

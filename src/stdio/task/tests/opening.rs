@@ -84,6 +84,7 @@ fn whatever_fails_nothing_stays_open(
     #[values(false, true)] terminal: bool,
     #[values(FileKind::Fifo, FileKind::Regular)] kind: FileKind,
     #[values(false, true)] direct: bool,
+    #[values(false, true)] only_pipes: bool,
 ) {
     let wanted = Wanted {
         stdin: "/in".to_owned(),
@@ -91,6 +92,7 @@ fn whatever_fails_nothing_stays_open(
         stderr: "/err".to_owned(),
         terminal,
         direct,
+        only_pipes,
         owner: Owner { uid: u32::from(!direct), gid: 0 },
         ..Wanted::default()
     };
@@ -111,6 +113,27 @@ fn whatever_fails_nothing_stays_open(
         assert_eq!(kernel.borrow().open, BTreeSet::new(), "after {calls} calls");
     }
     panic!("it never succeeds");
+}
+
+/// Everything goes where it was to go, but through a pipe.
+#[rstest]
+#[case::fifo("")]
+#[case::file("file://")]
+fn who_wants_only_pipes_gets_them(#[case] scheme: &str, #[values(false, true)] only_pipes: bool) {
+    let mut bench = Bench::new();
+    let path = if scheme.is_empty() { bench.fifo("out") } else { bench.text("out") };
+    let stdout = format!("{scheme}{path}");
+    bench.open(&Wanted { stdout, direct: true, only_pipes, ..Wanted::default() });
+    let link = PathBuf::from(format!("/proc/self/fd/{}", bench.stdio.child_ends()[1]));
+    let end = bench.host.readlink(&link).unwrap();
+    assert_eq!(end.to_str().unwrap().starts_with("pipe:"), only_pipes, "{}", end.display());
+    let process = bench.process_end(1);
+    bench.runtime_done();
+    let reader = bench.reader("out");
+    bench.write(process, b"said");
+    bench.settle();
+    assert_eq!(bench.found(reader).bytes, b"said");
+    assert_eq!(bench.troubles, []);
 }
 
 #[rstest]
