@@ -4,7 +4,8 @@
 //!
 //! `cargo test --test containerd [WORD]...` runs the rows whose name has one of the words. It needs
 //! root, `containerd`, `ctr`, a static `busybox`, and `runc` or `crun`; a containerd 2.x is taken
-//! from `target/containerd-2` (`.ci/fetch-containerd` puts it there). What is missing is told.
+//! from `target/containerd-2` (`.ci/fetch-containerd` puts it there). Checkpoints need a `criu` that works.
+//! What is missing is told.
 //!
 //! | variable | meaning |
 //! | --- | --- |
