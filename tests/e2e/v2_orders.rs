@@ -211,6 +211,11 @@ fn a_checkpoint_of_one_with_output(#[case] scheme: &str, #[case] has_criu: bool)
     assert_eq!(link == stdout, !has_criu, "{}", link.display());
     let made = checkpoint(&shim, &CheckpointOptions::default());
     assert_eq!(made.is_ok(), has_criu, "{made:?}");
+    if let Err((_, words)) = made {
+        let runtime = fake_runc().display().to_string();
+        let ended = format!("{runtime} did not terminate successfully: exit status 1: criu failed");
+        assert!(words.starts_with(&ended), "{words}");
+    }
     fs::write(&stdin, "\n").unwrap();
     said("after\n");
     shim.finish();

@@ -360,8 +360,9 @@ impl Shim {
         failure: Failure,
     ) -> Status {
         let said = self.said(host, key);
+        let name = self.container_of(key).map(|(_, container)| container.runtime.program.clone());
         let first = match said.lines().next() {
-            Some(line) => line.to_owned(),
+            Some(line) => format!("{}: {line}", failure.describe(&name.unwrap_or_default())),
             None => {
                 self.runtime_failure(host, key, "OCI runtime checkpoint failed", failure).message
             }
