@@ -90,6 +90,8 @@ struct Machine<'a, H> {
     base: PathBuf,
     calls: Calls,
     slots: [Option<Fd>; SLOTS],
+    /// Which slots have a counter.
+    counters: [bool; SLOTS],
 }
 
 impl<H: Host> Machine<'_, H> {
@@ -108,6 +110,7 @@ impl<H: Host> Machine<'_, H> {
     }
 
     fn put(&mut self, slot: usize, fd: Fd) {
+        self.counters[slot] = false;
         close_all(self.host, self.slots[slot].replace(fd));
     }
 
@@ -182,6 +185,7 @@ impl<H: Host> Machine<'_, H> {
                 text(result.map(|count| digest(&buffer[..count])))
             }
             Step::Write(slot, size, first) => {
+                let size = if self.counters[slot] { size.min(size_of::<u64>()) } else { size };
                 let bytes = self.bytes(first, size);
                 text(self.host.write(self.fd(slot), &bytes))
             }
@@ -251,7 +255,9 @@ impl<H: Host> Machine<'_, H> {
             }
             Step::Counter(slot) => {
                 let result = self.host.event_counter();
-                self.opened(slot, result)
+                let opened = self.opened(slot, result);
+                self.counters[slot] |= result.is_ok();
+                opened
             }
             Step::Count(slot, number) => {
                 text(self.host.write(self.fd(slot), &number.to_ne_bytes()))
@@ -378,7 +384,8 @@ fn play<H: Host>(
     expected: Option<&[Answer]>,
 ) -> Vec<Answer> {
     let signals = host.signals(&[Signal::PIPE]).unwrap();
-    let mut machine = Machine { host, base: base.to_owned(), calls, slots: [None; SLOTS] };
+    let (slots, counters) = ([None; SLOTS], [false; SLOTS]);
+    let mut machine = Machine { host, base: base.to_owned(), calls, slots, counters };
     let mut answers = Vec::new();
     for (place, step) in steps.iter().enumerate() {
         let expected = expected.map(|answers| &answers[place]);

@@ -11,7 +11,7 @@ use wavetank_sim::Call;
 const PAGES: &str = include_str!("../../../../src/host/mod.rs");
 
 /// Where Linux may differ from run to run, and what the comparison does about it.
-pub(crate) const VARIES: [(&str, &str); 8] = [
+pub(crate) const VARIES: [(&str, &str); 9] = [
     (
         "terminals",
         "When bytes come to the other side: a work queue brings them. The comparison waits until \
@@ -38,6 +38,10 @@ pub(crate) const VARIES: [(&str, &str); 8] = [
         "sockets",
         "When a socket is collected whose last descriptor is on its way to itself: no sockets are \
          sent, only pipes and fifos.",
+    ),
+    (
+        "fifos",
+        "Whether a counter takes more than one number: until Linux 6.8. It is given no more.",
     ),
     ("all", "Numbers of descriptors, processes and inodes."),
     ("all", "Sizes of what is not a regular file."),
