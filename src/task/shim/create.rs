@@ -110,6 +110,7 @@ impl Shim {
         process: &Process,
     ) -> Result<TaskStdio, Error> {
         let is_init = process.exec_id.is_empty();
+        let is_plain_init = is_init && !process.terminal;
         let has_output = !(process.stdout.is_empty() && process.stderr.is_empty());
         let wanted = Wanted {
             stdin: process.stdin.clone(),
@@ -117,11 +118,8 @@ impl Shim {
             stderr: process.stderr.clone(),
             terminal: process.terminal,
             owner: Owner { uid: container.options.io_uid, gid: container.options.io_gid },
-            direct: is_init && container.private_pids && !process.terminal,
-            only_pipes: is_init
-                && has_output
-                && !process.terminal
-                && self.finds_criu(host, &container.options),
+            direct: is_plain_init && container.private_pids,
+            only_pipes: is_plain_init && has_output && self.finds_criu(host, &container.options),
             id: if is_init { id.to_owned() } else { process.exec_id.clone() },
             namespace: self.namespace.clone(),
         };

@@ -89,16 +89,16 @@ impl<'a> Daemon<'a> {
     pub(crate) fn start_command(&self, id: &str) -> Command {
         let mut command = self.place.command(PROGRAM);
         command.args(["-namespace", "ns", "-address", "/run/e2e/grpc", "-id", id, "start"]);
-        let mut path = without_criu(&std::env::var("PATH").unwrap_or_default());
+        let mut path = std::env::var("PATH").unwrap_or_default();
         if self.clean {
             let given: Vec<(OsString, OsString)> = command
                 .get_envs()
                 .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
                 .collect();
             command.env_clear().envs(given);
-            path = without_criu("/usr/sbin:/usr/bin:/sbin:/bin");
+            path = "/usr/sbin:/usr/bin:/sbin:/bin".to_owned();
         }
-        command.env("PATH", format!("{}:{path}", self.place.text("bin")));
+        command.env("PATH", format!("{}:{}", self.place.text("bin"), without_criu(&path)));
         command.env("TTRPC_ADDRESS", self.place.path("events"));
         command.envs(self.env.iter().cloned()).current_dir(self.bundle(id));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
